@@ -1,0 +1,241 @@
+"""Every record that crosses a file, each field with its shape, unit and meaning.
+
+Dimension key, used in every docstring; the batch axis comes first, always:
+
+    B  batch        C  candidates   T  symbols of a message   V  vocabulary
+    D  features     K  turns        S  speakers               L  listeners
+    P  pairs a step N  examples of a split or metric           A  attributes
+    H W canvas      R  replicas
+
+A record that JAX transforms is a NamedTuple of arrays (hence a pytree); a record that stays on the
+host holds NumPy arrays.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+Array = jax.Array
+Key = jax.Array  # A PRNG key; consumed when used.
+Tree = Any  # A pytree of arrays: parameters, states, optimiser states.
+Labels = dict[str, Array]
+
+
+# --- data -----------------------------------------------------------------------------------------
+
+
+class Split(NamedTuple):
+    """One split of a data source, on the host.
+
+    inputs: [N, D] float16 or float32 features; may be a memory map.
+    labels: name -> int32 [N] (a class) or [N, A] (one value for each attribute).
+    """
+
+    inputs: np.ndarray
+    labels: dict[str, np.ndarray]
+
+
+class Source(NamedTuple):
+    """A dataset as the games see it.
+
+    name: the key in `data.SOURCES`.
+    splits: 'train', 'valid', 'test' and perhaps more (such as 'test_official' or 'ood').
+    num_values: label name -> number of values it takes (one number for a class; for attributes the
+        largest number over the A attributes).
+    image_shape: (height, width[, channels]) when `inputs` are flattened pictures that a report can
+        show, else None.
+    """
+
+    name: str
+    splits: dict[str, Split]
+    num_values: dict[str, int]
+    image_shape: tuple[int, ...] | None = None
+
+
+class Bank(NamedTuple):
+    """One split on a device, from which batches are drawn inside compiled code.
+
+    inputs: [N, D] in the storage dtype.
+    labels: name -> int32 [N] or [N, A].
+    deviation: [D] float32, standard deviation of each feature over the split: the unit of noise.
+    """
+
+    inputs: Array
+    labels: Labels
+    deviation: Array
+
+
+class Batch(NamedTuple):
+    """What a pair plays on.
+
+    speaker_inputs: [B, D] float32, what the speaker sees of each referent.
+    listener_inputs: [B, D] float32, what the listener sees of it (same referent, its own noise).
+    labels: name -> int32 [B] or [B, A].
+    index: [B] int32, the example's position in the batch of the whole step (over all devices): the
+        keys of its random draws are folded from it, so they do not depend on the number of devices.
+    weight: [B] float32, 1 for an example that counts and 0 for padding.
+    """
+
+    speaker_inputs: Array
+    listener_inputs: Array
+    labels: Labels
+    index: Array
+    weight: Array
+
+
+# --- play -----------------------------------------------------------------------------------------
+
+
+class Message(NamedTuple):
+    """What the speaker said.
+
+    symbols: [B, T] int32 in [0, V); 0 after the end of the message.
+    relaxed: [B, T, V] float32, the vectors that carry the gradient on a differentiable channel
+        (Gumbel-softmax weights, one-hot forward if straight-through; real vectors if continuous);
+        None on a channel of sampled symbols.
+    mask: [B, T] float32, 1 up to and including the end of the message, 0 after it.
+    end: [B, T] float32, weight with which the message ends at each symbol; rows sum to 1. One-hot,
+        except for a variable-length relaxed message in training, through which the decision to end
+        is differentiated.
+    """
+
+    symbols: Array
+    relaxed: Array | None
+    mask: Array
+    end: Array
+
+
+class Utterance(NamedTuple):
+    """A message and the speaker's account of it.
+
+    log_policy: [B, T, V] float32, log-probability of every symbol at every position.
+    value: [B, T] float32, predicted reward, or None without a value head.
+    q_values: [B, T, V] float32, predicted reward of each symbol, or None without a dueling head.
+    """
+
+    message: Message
+    log_policy: Array
+    value: Array | None
+    q_values: Array | None
+
+
+class Guess(NamedTuple):
+    """What the listener made of a message.
+
+    prediction: [B, D] float32, the message as a point in the space of candidates, or None.
+    candidates: [B, D] float32, each referent of the batch as a point in that space, or None.
+    logits: label name -> [B, n] (a class) or [B, A, n] (attributes) float32, for heads that name
+        the referent rather than pick it; empty otherwise.
+    """
+
+    prediction: Array | None
+    candidates: Array | None
+    logits: dict[str, Array]
+
+
+class Episode(NamedTuple):
+    """All that a loss or a metric reads of one play of one batch by one pair.
+
+    target_log_policy: [B, T, V] float32, the EMA speaker's log-probabilities along the message that
+        was said (teacher-forced; no gradient), or None where nothing reads them.
+    heard: the message as the listener received it (after channel noise).
+    """
+
+    utterance: Utterance
+    target_log_policy: Array | None
+    heard: Message
+    guess: Guess
+
+
+class Term(NamedTuple):
+    """A per-example quantity: part of the loss, a scalar to log, or both.
+
+    value: [B] float32.
+    weight: [B] float32, how much each example counts in the mean (0 for padding).
+    coefficient: factor of the mean in the total loss; 0 for a quantity that is only logged.
+    """
+
+    value: Array
+    weight: Array
+    coefficient: float = 0.0
+
+
+# --- agents and populations -----------------------------------------------------------------------
+
+
+class Agent(NamedTuple):
+    """Parameters and state (batch statistics and the like) of one agent, or of a stack of them."""
+
+    params: Tree
+    state: Tree
+
+
+class Pair(NamedTuple):
+    """Who plays. `target` holds the EMA speaker's parameters; `shared` a trunk of the population."""
+
+    speaker: Agent
+    listener: Agent
+    target: Tree
+    shared: Agent
+
+
+class Learner(NamedTuple):
+    """An agent with what its learning needs; stacked along a leading axis in a population.
+
+    accuracy: [] float32, exponential moving average of its training accuracy (decay 0.99).
+    updates: [] int32, number of gradient updates since it was initialised.
+    """
+
+    agent: Agent
+    opt_state: Tree
+    accuracy: Array
+    updates: Array
+
+
+class Population(NamedTuple):
+    """speakers [S, ...] and listeners [L, ...] are stacks; targets [S, ...] the EMA speakers'
+    parameters; shared is one trunk (unstacked), with empty trees when a game shares nothing."""
+
+    speakers: Learner
+    listeners: Learner
+    targets: Tree
+    shared: Learner
+
+
+# --- evaluation -----------------------------------------------------------------------------------
+
+
+class EvalRecord(NamedTuple):
+    """What one evaluation of a population on one split leaves behind, on the host.
+
+    Metrics and reports are made from it, without the model. Saved as `records/<split>.npz`.
+
+    split, step: which split, after how many training steps.
+    kind: kind of message: 'symbols', 'bits', 'drawings' or 'continuous'.
+    vocab_size: V (0 where the kind has no vocabulary).
+    messages: [S, N, T] int32, greedy, 0 after the end ('symbols'); [S, N, T, V] float32 otherwise.
+    lengths: [S, N] int32, symbols of each message, the end symbol included.
+    meanings: [N, D] float32, the referents as stored (no noise).
+    labels: name -> int32 [N] or [N, A].
+    num_candidates: the Q numbers of candidates played with, largest last; (0,) for a task without
+        candidates (classification).
+    correct: [Q, S, L, N] float32 in [0, 1], share of the draws of candidates in which listener l
+        picked referent n from speaker s's message (for attributes: share of attributes right).
+    loss: [Q, S, L, N] float32, mean over those draws of the listener's loss, nats.
+    vote: [Q, S, N] float32 in [0, 1], the same share when all listeners decide together, by the
+        mean of their probabilities.
+    """
+
+    split: str
+    step: int
+    kind: str
+    vocab_size: int
+    messages: np.ndarray
+    lengths: np.ndarray
+    meanings: np.ndarray
+    labels: dict[str, np.ndarray]
+    num_candidates: tuple[int, ...]
+    correct: np.ndarray
+    loss: np.ndarray
+    vote: np.ndarray
