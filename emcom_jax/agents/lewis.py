@@ -1,0 +1,153 @@
+"""The two agents of the Lewis game: a speaker that spells a message, a listener that reads it."""
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from emcom_jax import channels
+from emcom_jax.agents.networks import make_core, make_torso
+from emcom_jax.types import Array, Guess, Message, Utterance
+
+HEADS = {
+    'policy': (False, False),  # name -> (has a value head, has a dueling Q head)
+    'policy_value': (True, False),
+    'policy_q_value': (True, True),
+}
+
+
+class Speaker(hk.Module):
+    """Torso -> initial state of the core -> one symbol at a time.
+
+    Three ways to speak: `sample` explores, `greedy` says the likeliest, `force` accounts for a
+    message that is given.
+    """
+
+    def __init__(self, config: ConfigDict, channel: ConfigDict):
+        super().__init__(name='speaker')
+        vocab, hidden = channel.vocab_size, tuple(config.head_sizes)
+        self._channel = channel
+        self._torso = make_torso(config)
+        self._core = make_core(config, channel.length)
+        self._embed = hk.Linear(config.embed_size, with_bias=False, name='embed')
+        self._embed_size = config.embed_size
+        self._policy = hk.nets.MLP((*hidden, vocab), name='policy')
+        has_value, has_q = HEADS[config.head]
+        self._value = hk.nets.MLP((*hidden, 1), name='value') if has_value else None
+        self._state_value = hk.nets.MLP((*hidden, 1), name='state_value') if has_q else None
+        self._advantage = hk.nets.MLP((*hidden, vocab), name='advantage') if has_q else None
+
+    def sample(self, inputs: Array, noise: Array, temperature: Array | float) -> Utterance:
+        """Speaks of inputs [B, D] with Gumbel noise [B, T, V]."""
+        kind = self._channel.kind
+        if self._channel.temperature_mode == 'learned':
+            temperature = self._learned_temperature()
+        if not channels.DIFFERENTIABLE[kind]:
+            return self._spell(inputs, noise, lambda logits, g: channels.choose(logits + g))
+        return self._spell(
+            inputs, noise, lambda logits, g: channels.relax(kind, logits, g, temperature)
+        )
+
+    def greedy(self, inputs: Array) -> Utterance:
+        """Speaks of inputs [B, D] without chance."""
+        noise = jnp.zeros((inputs.shape[0], self._channel.length, self._channel.vocab_size))
+        if self._channel.kind == 'continuous':
+            return self._spell(inputs, noise, lambda logits, _: jnp.tanh(logits))
+        return self._spell(inputs, noise, lambda logits, _: channels.choose(logits))
+
+    def force(self, inputs: Array, message: Message) -> Utterance:
+        """Accounts for a message as if it had been said of inputs [B, D] (teacher forcing)."""
+        said = message.symbols if message.relaxed is None else message.relaxed
+        embedded = self._embed_said(said[:, :-1])
+        start = jnp.broadcast_to(self._start()[:, None], (inputs.shape[0], 1, self._embed_size))
+        hidden = self._core.unroll(self._context(inputs), jnp.concatenate([start, embedded], 1))
+        return self._account(hidden, self._policy(hidden), message)
+
+    def _spell(self, inputs: Array, noise: Array, emit) -> Utterance:  # type: ignore[no-untyped-def]
+        """Runs the core; `emit(logits, noise)` makes of each step's logits what is transmitted."""
+
+        def step(carry, noise_t):  # type: ignore[no-untyped-def]
+            state, embedded = carry
+            state, hidden = self._core.step(state, embedded)
+            logits = self._policy(hidden)
+            said = emit(logits, noise_t)
+            return (state, self._embed_said(said)), (hidden, logits, said)
+
+        batch = inputs.shape[0]
+        start = jnp.broadcast_to(self._start(), (batch, self._embed_size))
+        state = self._core.begin(self._context(inputs), batch)
+        _, outputs = hk.scan(step, (state, start), jnp.swapaxes(noise, 0, 1))
+        hidden, logits, said = (jnp.swapaxes(x, 0, 1) for x in outputs)
+        relaxed = None if said.ndim == 2 else said
+        symbols = said if said.ndim == 2 else channels.choose(said)
+        message = channels.make_message(symbols, relaxed, self._channel.variable_length)
+        return self._account(hidden, logits, message)
+
+    def _account(self, hidden: Array, logits: Array, message: Message) -> Utterance:
+        value = q_values = None
+        if self._value is not None:
+            value = self._value(hidden)[..., 0]
+        if self._advantage is not None and self._state_value is not None:
+            # Wang et al. 2016, Dueling network architectures, equation 9.
+            advantage = self._advantage(hidden)
+            q_values = self._state_value(hidden) + advantage - advantage.mean(-1, keepdims=True)
+        return Utterance(message, jax.nn.log_softmax(logits), value, q_values)
+
+    def _context(self, inputs: Array) -> Array:
+        return inputs if self._torso is None else self._torso(inputs)
+
+    def _embed_said(self, said: Array) -> Array:
+        """Embeds symbols (int32) or the vectors of a differentiable channel (one axis more)."""
+        vectors = said
+        if jnp.issubdtype(said.dtype, jnp.integer):
+            vectors = jax.nn.one_hot(said, self._channel.vocab_size)
+        return self._embed(vectors)
+
+    def _start(self) -> Array:
+        init = hk.initializers.RandomNormal()
+        return hk.get_parameter('start', [1, self._embed_size], init=init)
+
+    def _learned_temperature(self) -> Array:
+        """A parameter kept positive by softplus, whose first value is the config's."""
+        first = jnp.log(jnp.expm1(self._channel.temperature))
+        raw = hk.get_parameter('temperature', [], init=hk.initializers.Constant(first))
+        return jax.nn.softplus(raw)
+
+
+class Listener(hk.Module):
+    """Reads a message and says which referent it means.
+
+    With no labels it maps message and candidates into one space, where they are compared; with
+    labels it names the referent: one classifier for a class, one for each attribute.
+    """
+
+    def __init__(self, config: ConfigDict, channel: ConfigDict, labels: dict[str, tuple[int, ...]]):
+        """labels: name -> (n,) for a class of n values or (A, n) for attributes; maybe empty."""
+        super().__init__(name='listener')
+        self._labels = labels
+        self._channel = channel
+        self._embed = hk.Linear(config.embed_size, with_bias=False, name='embed')
+        self._core = make_core(config, channel.length)
+        self._sizes = tuple(config.projection_sizes)
+
+    def __call__(self, message: Message, inputs: Array) -> Guess:
+        """message: of B referents; inputs: [B, D], the referents themselves."""
+        said = message.relaxed
+        if said is None:
+            said = jax.nn.one_hot(message.symbols, self._channel.vocab_size)
+        hidden = self._core.unroll(None, self._embed(said))
+        if self._channel.variable_length:
+            # Where the message ends, weighted: nothing after the end symbol is read.
+            read = jnp.einsum('bt,bth->bh', message.end, hidden)
+        else:
+            read = hidden[:, -1]
+        if not self._labels:
+            prediction = hk.nets.MLP(self._sizes, name='project_message')(read)
+            candidates = hk.nets.MLP(self._sizes, name='project_candidates')(inputs)
+            return Guess(prediction, candidates, {})
+        read = hk.nets.MLP(self._sizes, activate_final=True, name='project_message')(read)
+        logits = {}
+        for name, shape in self._labels.items():
+            flat = hk.Linear(shape[-1] * (shape[0] if len(shape) == 2 else 1), name=name)(read)
+            logits[name] = flat.reshape(read.shape[0], *shape)
+        return Guess(None, None, logits)

@@ -1,0 +1,156 @@
+"""Networks that several agents use: torsos and the sequence cores.
+
+A core reads a sequence from a context and offers two ways that compute the same: `begin` and `step`
+one element at a time (for a speaker, whose next input is its own last symbol), and `unroll` for a
+sequence that is known (for a listener, or a speaker that is forced).
+"""
+
+from typing import Any, Protocol
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from emcom_jax.tables import look_up
+from emcom_jax.types import Array, Tree
+
+
+class Core(Protocol):
+    """context: [B, D] or None; x: [B, E]; xs: [B, T, E]; outputs: [B, H] and [B, T, H] float32."""
+
+    def begin(self, context: Array | None, batch: int) -> Tree: ...
+
+    def step(self, state: Tree, x: Array) -> tuple[Tree, Array]: ...
+
+    def unroll(self, context: Array | None, xs: Array) -> Array: ...
+
+
+class Recurrent(hk.Module):
+    """An LSTM or GRU; the context is projected to the initial state, which is 0 without one."""
+
+    def __init__(self, config: ConfigDict, length: int, name: str | None = None):
+        super().__init__(name=name)
+        del length  # A recurrent core has no positions.
+        self._cell = {'lstm': hk.LSTM, 'gru': hk.GRU}[config.core](config.hidden_size)
+        states = len(jax.tree.leaves(self._cell.initial_state(None)))
+        self._context = hk.Linear(config.hidden_size * states, name='context')
+
+    def begin(self, context: Array | None, batch: int) -> Tree:
+        state = self._cell.initial_state(batch)
+        if context is None:
+            return state
+        leaves, structure = jax.tree.flatten(state)
+        parts = jnp.split(self._context(context), len(leaves), axis=-1)
+        return jax.tree.unflatten(structure, parts)
+
+    def step(self, state: Tree, x: Array) -> tuple[Tree, Array]:
+        out, state = self._cell(x, state)
+        return state, out
+
+    def unroll(self, context: Array | None, xs: Array) -> Array:
+        state = self.begin(context, xs.shape[0])
+        _, outs = hk.scan(self.step, state, jnp.swapaxes(xs, 0, 1))
+        return jnp.swapaxes(outs, 0, 1)
+
+
+class Transformer(hk.Module):
+    """A causal pre-norm Transformer decoder (Vaswani et al. 2017; Radford et al. 2019).
+
+    The context (a learned vector without one) is the token before the sequence. `step` attends to
+    cached keys and values; `unroll` computes all positions at once.
+    """
+
+    def __init__(self, config: ConfigDict, length: int, name: str | None = None):
+        super().__init__(name=name)
+        size = config.hidden_size
+        self._size, self._heads, self._places = size, config.num_heads, length + 1
+        self._context = hk.Linear(size, name='context')
+        self._token = hk.Linear(size, name='token')
+        self._blocks = [_Block(size, config.num_heads) for _ in range(config.num_layers)]
+        self._norm = hk.LayerNorm(-1, True, True, name='norm')
+
+    def begin(self, context: Array | None, batch: int) -> Tree:
+        shape = (batch, self._places, self._heads, self._size // self._heads)
+        caches = [(jnp.zeros(shape), jnp.zeros(shape)) for _ in self._blocks]
+        state = (jnp.zeros((), jnp.int32), caches)
+        state, _ = self._advance(state, self._first(context, batch))
+        return state
+
+    def step(self, state: Tree, x: Array) -> tuple[Tree, Array]:
+        return self._advance(state, self._token(x))
+
+    def unroll(self, context: Array | None, xs: Array) -> Array:
+        batch, length, _ = xs.shape
+        x = jnp.concatenate([self._first(context, batch)[:, None], self._token(xs)], axis=1)
+        x = x + self._positions()[None, : length + 1]
+        causal = jnp.tril(jnp.ones((length + 1, length + 1), bool))
+        for block in self._blocks:
+            query, key, value = block.project(x)
+            x = block.mix(x, query, key, value, causal)
+        return self._norm(x)[:, 1:]
+
+    def _advance(self, state: Tree, token: Array) -> tuple[Tree, Array]:
+        place, caches = state
+        x = token[:, None] + jax.lax.dynamic_slice_in_dim(self._positions(), place, 1)[None]
+        seen = (jnp.arange(self._places) <= place)[None]
+        new_caches = []
+        for block, cache in zip(self._blocks, caches, strict=True):
+            query, *new = block.project(x)
+            key, value = (
+                jax.lax.dynamic_update_slice_in_dim(old, fresh, place, axis=1)
+                for old, fresh in zip(cache, new, strict=True)
+            )
+            new_caches.append((key, value))
+            x = block.mix(x, query, key, value, seen)
+        return (place + 1, new_caches), self._norm(x)[:, 0]
+
+    def _first(self, context: Array | None, batch: int) -> Array:
+        if context is None:
+            start = hk.get_parameter('start', [self._size], init=hk.initializers.RandomNormal(0.02))
+            return jnp.broadcast_to(start, (batch, self._size))
+        return self._context(context)
+
+    def _positions(self) -> Array:
+        init = hk.initializers.RandomNormal(0.02)
+        return hk.get_parameter('positions', [self._places, self._size], init=init)
+
+
+class _Block(hk.Module):
+    """One layer: attention, then a position-wise MLP, each on a normalised input and added to it."""
+
+    def __init__(self, size: int, heads: int, name: str = 'block'):
+        super().__init__(name=name)
+        self._heads = heads
+        self._norm_attention = hk.LayerNorm(-1, True, True, name='norm_attention')
+        self._norm_mlp = hk.LayerNorm(-1, True, True, name='norm_mlp')
+        self._attention = hk.Linear(3 * size, name='attention')
+        self._output = hk.Linear(size, name='output')
+        self._mlp = hk.nets.MLP((4 * size, size), activation=jax.nn.gelu, name='mlp')
+
+    def project(self, x: Array) -> list[Array]:
+        """Returns query, key and value, [B, T, heads, H / heads], of x [B, T, H]."""
+        parts = jnp.split(self._attention(self._norm_attention(x)), 3, axis=-1)
+        return [part.reshape(*x.shape[:-1], self._heads, -1) for part in parts]
+
+    def mix(self, x: Array, query: Array, key: Array, value: Array, allowed: Array) -> Array:
+        """Adds to x [B, T, H] what it attends to where allowed [T, places], and the MLP of that."""
+        scores = jnp.einsum('bqhd,bkhd->bhqk', query, key) * query.shape[-1] ** -0.5
+        weights = jax.nn.softmax(jnp.where(allowed[None, None], scores, -1e30))
+        x = x + self._output(jnp.einsum('bhqk,bkhd->bqhd', weights, value).reshape(x.shape))
+        return x + self._mlp(self._norm_mlp(x))
+
+
+CORES: dict[str, Any] = {'lstm': Recurrent, 'gru': Recurrent, 'transformer': Transformer}
+
+
+def make_core(config: ConfigDict, length: int) -> Core:
+    """Returns the core that a speaker or listener group of the config names."""
+    return look_up(CORES, config.core, 'core')(config, length, name=config.core)
+
+
+def make_torso(config: ConfigDict) -> hk.Module | None:
+    """Returns the network before the speaker's core, or None for the identity."""
+    sizes = {'identity': (), 'mlp': tuple(config.torso_sizes)}
+    chosen = look_up(sizes, config.torso, 'speaker torso')
+    return hk.nets.MLP(chosen, activate_final=True, name='torso') if chosen else None

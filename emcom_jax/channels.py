@@ -1,0 +1,107 @@
+"""What can pass from a speaker to a listener: how a symbol comes out of logits, and what of it
+arrives.
+
+Sampled symbols and their relaxations share one noise: Gumbel noise g makes `argmax(logits + g)` an
+exact sample, and `softmax((logits + g) / temperature)` its relaxation, which tends to that sample
+as the temperature tends to 0.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from emcom_jax import draws
+from emcom_jax.types import Array, Key, Message
+
+END = 0  # The symbol that ends a message of variable length.
+
+DIFFERENTIABLE = {'categorical': False, 'gumbel': True, 'gumbel_st': True, 'continuous': True}
+
+
+def gumbel_noise(key: Key, index: Array, length: int, vocab_size: int) -> Array:
+    """Returns standard Gumbel noise [B, T, V] float32, drawn for each example from its own key."""
+    keys = draws.example_keys(key, index)
+    return jax.vmap(lambda k: jax.random.gumbel(k, (length, vocab_size)))(keys)
+
+
+def choose(logits: Array) -> Array:
+    """Returns the likeliest symbol, int32; with Gumbel noise added to the logits, a sample."""
+    return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+
+
+def relax(kind: str, logits: Array, noise: Array, temperature: Array | float) -> Array:
+    """Returns the vectors [..., V] by which a differentiable channel transmits symbols.
+
+    gumbel: Gumbel-softmax weights (Jang et al. 2017; Maddison et al. 2017).
+    gumbel_st: the same, one-hot in the forward pass (straight-through).
+    continuous: tanh of the logits, without noise; a control, not a language.
+    """
+    if kind == 'continuous':
+        return jnp.tanh(logits)
+    weights = jax.nn.softmax((logits + noise) / temperature)
+    if kind == 'gumbel':
+        return weights
+    hard = jax.nn.one_hot(choose(weights), logits.shape[-1], dtype=weights.dtype)
+    return hard + weights - jax.lax.stop_gradient(weights)
+
+
+def make_message(symbols: Array, relaxed: Array | None, variable_length: bool) -> Message:
+    """Bounds a message: everything after its end symbol is masked.
+
+    Args:
+      symbols: int32 [B, T].
+      relaxed: [B, T, V] float32 or None.
+      variable_length: whether symbol `END` ends a message. A message without it ends at T.
+    """
+    batch, length = symbols.shape
+    last = jnp.broadcast_to(jnp.arange(length) == length - 1, (batch, length))
+    if not variable_length:
+        ones = jnp.ones((batch, length), jnp.float32)
+        return Message(symbols, relaxed, ones, last.astype(jnp.float32))
+    # The hard mask bounds what is counted; the weights of the end carry a gradient if relaxed.
+    mask = _alive((symbols == END).astype(jnp.float32))
+    stops = (symbols == END).astype(jnp.float32) if relaxed is None else relaxed[..., END]
+    end = _alive(stops) * jnp.where(last, 1.0, stops)
+    return Message(symbols * mask.astype(jnp.int32), relaxed, mask, end)
+
+
+def _alive(stops: Array) -> Array:
+    """Returns the probability [B, T] that no end came before, given those [B, T] of ending."""
+    before = jnp.pad(1.0 - stops[:, :-1], ((0, 0), (1, 0)), constant_values=1.0)
+    return jnp.cumprod(before, axis=1)
+
+
+def message_length(message: Message) -> Array:
+    """Returns the (expected) number of symbols [B], the end symbol included; differentiable through
+    `end` on a relaxed channel of variable length."""
+    positions = jnp.arange(1, message.end.shape[1] + 1, dtype=jnp.float32)
+    return message.end @ positions
+
+
+def corrupt(
+    key: Key, index: Array, message: Message, vocab_size: int, rate: float, variable_length: bool
+) -> Message:
+    """Replaces each symbol, at `rate`, by another one drawn uniformly.
+
+    With variable length the end neither moves nor is made: only content symbols are replaced, and
+    only by content symbols. A replaced symbol carries no gradient.
+    """
+    if rate == 0.0:
+        return message
+    first = END + 1 if variable_length else 0  # Of the symbols that may be replaced.
+    count = vocab_size - first
+
+    def draw(k: Key) -> tuple[Array, Array]:
+        hit_key, shift_key = jax.random.split(k)
+        shape = message.symbols.shape[1:]
+        hit = jax.random.bernoulli(hit_key, rate, shape)
+        return hit, jax.random.randint(shift_key, shape, 1, count)
+
+    hit, shift = jax.vmap(draw)(draws.example_keys(key, index))
+    hit &= (message.symbols >= first) & (message.mask > 0)
+    other = first + (message.symbols - first + shift) % count
+    symbols = jnp.where(hit, other, message.symbols)
+    if message.relaxed is None:
+        return message._replace(symbols=symbols)
+    vectors = jax.nn.one_hot(other, vocab_size, dtype=message.relaxed.dtype)
+    relaxed = jnp.where(hit[..., None], vectors, message.relaxed)
+    return message._replace(symbols=symbols, relaxed=relaxed)

@@ -1,0 +1,34 @@
+"""Data sources: what the games are about.
+
+`load` makes a `types.Source` from the config's data group; a new source is one line here.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from emcom_jax import types
+from emcom_jax.data import archives, features, prepared
+from emcom_jax.tables import look_up
+
+# Name -> loader; each reads only those keys of the data group that its docstring names.
+SOURCES: dict[str, Callable[[Any], types.Source]] = {
+    'digits': prepared.digits,
+    'concepts': prepared.concepts,
+    'byol_imagenet2012': archives.load,
+    'byol_celeb_a2': archives.load,
+    'features': features.load,
+}
+
+
+def load(config: Any) -> types.Source:
+    """Loads the source that `config.name` names.
+
+    Args:
+      config: the data group of a config, or anything with its keys as attributes: `name`, `path`
+        (where the data lies; None is the folder `emcom_datasets/data`), and what the source reads.
+
+    Raises:
+      ValueError: an unknown name, or a value or file that is not right.
+      OSError: a file is missing or a folder cannot be written to.
+    """
+    return look_up(SOURCES, config.name, 'data source')(config)

@@ -1,0 +1,74 @@
+"""A split on the device, and the batches drawn from it inside compiled code."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emcom_jax import draws
+from emcom_jax.types import Array, Bank, Batch, Key, Split
+
+_ROWS = 65_536  # Of a memory map, read at a time.
+
+
+def make_bank(split: Split, dtype: str) -> Bank:
+    """Puts a split in memory as it will lie on each device: [N, D] in `dtype`."""
+    inputs = np.asarray(split.inputs, dtype)
+    return Bank(inputs, split.labels, _deviation(inputs))
+
+
+def _deviation(inputs: np.ndarray) -> np.ndarray:
+    """Standard deviation of each feature, [D] float32, summed in float64 a block at a time."""
+    total = np.zeros(inputs.shape[1])
+    squares = np.zeros(inputs.shape[1])
+    for start in range(0, len(inputs), _ROWS):
+        block = inputs[start : start + _ROWS].astype(np.float64)
+        total += block.sum(axis=0)
+        squares += (block**2).sum(axis=0)
+    mean = total / len(inputs)
+    return np.sqrt(np.maximum(squares / len(inputs) - mean**2, 0)).astype(np.float32)
+
+
+def draw(
+    bank: Bank, key: Key, step: Array, batch_size: int, noise: float, axis_name: str | None
+) -> Batch:
+    """Draws the batch of a step: this device's part of it.
+
+    Every epoch is a new random order of the split, of which each step takes the next `batch_size`;
+    the remainder that does not fill a batch is left out, so all examples of a batch are distinct.
+    The cost is O(batch): no permutation of the split is made.
+
+    Args:
+      bank: the split, the same on every device.
+      key: one key for the run; it fixes the orders of all epochs and the noise.
+      step: int32 [], the global step.
+      batch_size: over all devices; at most N.
+      noise: standard deviation of Gaussian noise, in deviations of each feature; drawn apart for
+        speaker and listener.
+      axis_name: of the devices, or None for one.
+    """
+    order_key, noise_key = jax.random.split(key)
+    size = bank.inputs.shape[0]
+    devices, device = 1, 0
+    if axis_name is not None:
+        devices, device = jax.lax.axis_size(axis_name), jax.lax.axis_index(axis_name)
+    local = batch_size // devices
+    index = device * local + jnp.arange(local)
+    batches = size // batch_size
+    place = (step % batches) * batch_size + index
+    rows = draws.permuted(jax.random.fold_in(order_key, step // batches), place, size)
+    return look_at(bank, rows, index, jax.random.fold_in(noise_key, step), noise)
+
+
+def look_at(bank: Bank, rows: Array, index: Array, key: Key, noise: float) -> Batch:
+    """Returns the batch of the given rows [B] of a bank, as each agent sees them."""
+    inputs = bank.inputs[rows].astype(jnp.float32)
+    views = (inputs, inputs)
+    if noise:
+
+        def disturb(one: Key, row: Array) -> tuple[Array, Array]:
+            drawn = jax.random.normal(one, (2, *row.shape)) * (noise * bank.deviation)[None]
+            return row + drawn[0], row + drawn[1]
+
+        views = jax.vmap(disturb)(draws.example_keys(key, index), inputs)
+    labels = {name: values[rows] for name, values in bank.labels.items()}
+    return Batch(*views, labels, index, jnp.ones(index.shape, jnp.float32))

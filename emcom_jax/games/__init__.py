@@ -1,0 +1,8 @@
+"""Games, by the name that `config.game.name` gives them."""
+
+from emcom_jax.games import lewis
+from emcom_jax.games.base import AXIS, Game
+
+GAMES = {'lewis': lewis}  # name -> module with `make` and `check`.
+
+__all__ = ['AXIS', 'GAMES', 'Game']

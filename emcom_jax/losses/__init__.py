@@ -1,0 +1,178 @@
+"""Losses: the equations, and the two tables from which a config chooses.
+
+A listener loss is `(guess, batch, config, key, axis_name) -> Outcome`; a speaker loss is
+`(utterance, target_log_policy, reward, config) -> {term: (value [B], coefficient)}`, where `config`
+is the loss's group. Each says in `needs` what it cannot do without, so that a config is refused
+before anything compiles.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+from emcom_jax import channels
+from emcom_jax.losses.listener import (
+    classification,
+    cosine_scores,
+    info_nce,
+    is_correct,
+    multi_classification,
+    sampled_info_nce,
+)
+from emcom_jax.losses.speaker import (
+    cross_entropy,
+    entropy,
+    kl_divergence,
+    policy_gradient,
+    reinforce,
+    said,
+    squared_error,
+)
+from emcom_jax.types import Array, Batch, Guess, Key, Utterance
+
+__all__ = [
+    'LISTENER_LOSSES',
+    'SPEAKER_LOSSES',
+    'classification',
+    'cosine_scores',
+    'cross_entropy',
+    'entropy',
+    'info_nce',
+    'is_correct',
+    'kl_divergence',
+    'multi_classification',
+    'policy_gradient',
+    'reinforce',
+    'said',
+    'sampled_info_nce',
+    'squared_error',
+]
+
+
+class Outcome(NamedTuple):
+    """loss: [B] nats. correct: [B] in [0, 1], whether (for attributes: how much of) it was right."""
+
+    loss: Array
+    correct: Array
+
+
+class ListenerLoss(NamedTuple):
+    """labels: rank of the label that the listener must name (1 class, 2 attributes; 0: none, it
+    picks the referent among candidates)."""
+
+    function: Callable[[Guess, Batch, ConfigDict, Key, str | None], Outcome]
+    labels: int
+
+
+class SpeakerLoss(NamedTuple):
+    """heads: speaker heads that have what it reads. differentiable: whether it is for channels that
+    carry the listener's gradient to the speaker."""
+
+    function: Callable[[Utterance, Array | None, Array, ConfigDict], dict[str, tuple[Array, float]]]
+    heads: tuple[str, ...]
+    differentiable: bool
+
+
+def _discriminate(
+    guess: Guess, batch: Batch, config: ConfigDict, key: Key, axis_name: str | None
+) -> Outcome:
+    assert guess.prediction is not None and guess.candidates is not None
+    axis = axis_name if config.across_devices else None
+    if config.num_distractors is None:
+        loss, scores = info_nce(guess.prediction, guess.candidates, config.temperature, axis)
+        offset = 0 if axis is None else jax.lax.axis_index(axis) * loss.shape[0]
+        return Outcome(loss, is_correct(scores, jax.numpy.arange(loss.shape[0]) + offset))
+    loss, scores = sampled_info_nce(
+        guess.prediction,
+        guess.candidates,
+        config.num_distractors,
+        key,
+        batch.index,
+        config.temperature,
+        axis,
+    )
+    return Outcome(loss, is_correct(scores, jax.numpy.zeros(loss.shape[0], int)))
+
+
+def _name_class(
+    guess: Guess, batch: Batch, config: ConfigDict, key: Key, axis_name: str | None
+) -> Outcome:
+    del key, axis_name
+    logits, labels = guess.logits[config.label], batch.labels[config.label]
+    return Outcome(classification(logits, labels), is_correct(logits, labels))
+
+
+def _name_attributes(
+    guess: Guess, batch: Batch, config: ConfigDict, key: Key, axis_name: str | None
+) -> Outcome:
+    del key, axis_name
+    logits, labels = guess.logits[config.label], batch.labels[config.label]
+    return Outcome(multi_classification(logits, labels), is_correct(logits, labels).mean(axis=1))
+
+
+LISTENER_LOSSES: dict[str, ListenerLoss] = {
+    'info_nce': ListenerLoss(_discriminate, labels=0),
+    'classification': ListenerLoss(_name_class, labels=1),
+    'multi_classification': ListenerLoss(_name_attributes, labels=2),
+}
+
+Terms = dict[str, tuple[Array, float]]
+
+
+def _reinforce(
+    utterance: Utterance, target: Array | None, reward: Array, config: ConfigDict
+) -> Terms:
+    message, mask = utterance.message, utterance.message.mask
+    reward = reward - config.length_cost * channels.message_length(message)
+    log_prob = said(utterance.log_policy, message.symbols)
+    terms = _regularise(utterance, target, config)
+    baseline = utterance.value if config.baseline else None
+    terms['policy_loss'] = (reinforce(log_prob, reward, baseline, mask), 1.0)
+    if baseline is not None:
+        terms['value_loss'] = (squared_error(baseline, reward, mask), 1.0)
+    return terms
+
+
+def _policy_gradient(
+    utterance: Utterance, target: Array | None, reward: Array, config: ConfigDict
+) -> Terms:
+    assert utterance.q_values is not None and utterance.value is not None
+    message, mask = utterance.message, utterance.message.mask
+    reward = reward - config.length_cost * channels.message_length(message)
+    log_prob = said(utterance.log_policy, message.symbols)
+    q_value = said(utterance.q_values, message.symbols)
+    terms = _regularise(utterance, target, config)
+    terms['policy_loss'] = (policy_gradient(log_prob, q_value, utterance.value, mask), 1.0)
+    terms['action_value_loss'] = (squared_error(q_value, reward, mask), 1.0)
+    terms['value_loss'] = (squared_error(utterance.value, reward, mask), 1.0)
+    return terms
+
+
+def _pathwise(
+    utterance: Utterance, target: Array | None, reward: Array, config: ConfigDict
+) -> Terms:
+    """The listener's loss reaches the speaker through the message itself; the rest is added."""
+    del reward
+    terms = _regularise(utterance, target, config)
+    if config.length_cost:
+        terms['length_loss'] = (channels.message_length(utterance.message), config.length_cost)
+    return terms
+
+
+def _regularise(utterance: Utterance, target: Array | None, config: ConfigDict) -> Terms:
+    mask = utterance.message.mask
+    terms: Terms = {'entropy': (entropy(utterance.log_policy, mask), -config.entropy)}
+    if target is not None:
+        terms['kl'] = (kl_divergence(utterance.log_policy, target, mask), config.kl)
+    return terms
+
+
+SPEAKER_LOSSES: dict[str, SpeakerLoss] = {
+    'reinforce': SpeakerLoss(_reinforce, ('policy_value', 'policy_q_value'), differentiable=False),
+    'policy_gradient': SpeakerLoss(_policy_gradient, ('policy_q_value',), differentiable=False),
+    'pathwise': SpeakerLoss(
+        _pathwise, ('policy', 'policy_value', 'policy_q_value'), differentiable=True
+    ),
+}

@@ -1,0 +1,65 @@
+"""Success: how often listeners find what speakers talk about."""
+
+import numpy as np
+
+from emcom_jax.types import EvalRecord
+
+
+def accuracy_of(
+    record: EvalRecord, num_resamples: int = 1_000, seed: int = 0
+) -> dict[str, float | list[float]]:
+    """Accuracy (communication rate) and loss for each number of candidates C, means over all pairs
+    of a speaker with a listener and all referents: `accuracy@C`, `accuracy@C_ci95`, `loss@C`.
+
+    The interval resamples referents, not agents: it says how far the size of the split blurs the
+    figure of this population, not how far another population would differ.
+    """
+    result: dict[str, float | list[float]] = {}
+    for suffix, correct, loss in zip(_suffixes(record), record.correct, record.loss, strict=True):
+        by_referent = correct.mean(axis=(0, 1), dtype=np.float64)
+        result[f'accuracy{suffix}'] = float(by_referent.mean())
+        result[f'accuracy{suffix}_ci95'] = bootstrap_interval(by_referent, num_resamples, seed)
+        result[f'loss{suffix}'] = float(loss.mean(dtype=np.float64))
+    return result
+
+
+def voting_of(record: EvalRecord) -> dict[str, float]:
+    """Accuracy when all listeners decide together, by the mean of their probabilities
+    (`accuracy_vote@C`), beside their mean accuracy alone (`accuracy_average@C`).
+
+    Chaabouni et al. 2022; nothing for a single listener."""
+    result: dict[str, float] = {}
+    if record.correct.shape[2] > 1:
+        for suffix, vote, correct in zip(
+            _suffixes(record), record.vote, record.correct, strict=True
+        ):
+            result[f'accuracy_vote{suffix}'] = float(vote.mean(dtype=np.float64))
+            result[f'accuracy_average{suffix}'] = float(correct.mean(dtype=np.float64))
+    return result
+
+
+def bootstrap_interval(values: np.ndarray, num_resamples: int, seed: int) -> list[float]:
+    """The 95 % percentile bootstrap interval [low, high] of the mean of `values`, float [N].
+
+    Efron & Tibshirani 1993, ch. 13. N values are drawn with replacement, `num_resamples` times.
+    With an accuracy of 0.9 it covers the truth in 95 % of the cases at N = 200, in 89 % at N = 20;
+    it has no width when all values are the same.
+    """
+    values = np.asarray(values)
+    if values.ndim != 1 or values.size == 0 or num_resamples < 1:
+        raise ValueError(
+            f'bootstrap needs values [N] with N > 0 and at least one resample, got '
+            f'{values.shape} and {num_resamples}.'
+        )
+    rng = np.random.default_rng(seed)
+    means = np.empty(num_resamples)
+    rows = max(1, 2**22 // values.size)  # Bounds the memory to 64 MB.
+    for start in range(0, num_resamples, rows):
+        size = (min(rows, num_resamples - start), values.size)
+        means[start : start + rows] = values[rng.integers(values.size, size=size)].mean(axis=1)
+    return np.percentile(means, [2.5, 97.5]).tolist()
+
+
+def _suffixes(record: EvalRecord) -> list[str]:
+    """What the numbers of candidates add to a name; nothing for a task without candidates."""
+    return [f'@{count}' if count else '' for count in record.num_candidates]

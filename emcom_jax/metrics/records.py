@@ -1,0 +1,94 @@
+"""Evaluation records on disk: `records/<split>.npz`, plain arrays only."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from emcom_jax.types import EvalRecord
+
+KINDS = ('symbols', 'bits', 'drawings', 'continuous')
+
+
+def check(record: EvalRecord) -> None:
+    """Raises ValueError where the shapes of a record do not fit together."""
+    if record.kind not in KINDS:
+        raise ValueError(f'kind of message must be one of {", ".join(KINDS)}, got {record.kind!r}.')
+    if record.lengths.ndim != 2 or record.correct.ndim != 4 or 0 in record.correct.shape:
+        raise ValueError(
+            'lengths must be [S, N] and correct [Q, S, L, N], none of them empty, got '
+            f'{record.lengths.shape} and {record.correct.shape}.'
+        )
+    speakers, examples = record.lengths.shape
+    numbers, listeners = len(record.num_candidates), record.correct.shape[2]
+    leading = {
+        'messages': (speakers, examples),
+        'meanings': (examples,),
+        'correct': (numbers, speakers, listeners, examples),
+        'loss': (numbers, speakers, listeners, examples),
+        'vote': (numbers, speakers, examples),
+    }
+    arrays = {name: getattr(record, name) for name in leading}
+    for label, values in record.labels.items():
+        arrays[f'labels[{label!r}]'], leading[f'labels[{label!r}]'] = values, (examples,)
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            raise ValueError(f'{name} of an evaluation record must hold numbers, not objects.')
+        if array.shape[: len(leading[name])] != leading[name]:
+            raise ValueError(
+                f'{name} of an evaluation record must begin with {leading[name]}, got '
+                f'{array.shape}.'
+            )
+    rank = 3 if record.kind == 'symbols' else 4
+    if record.messages.ndim != rank:
+        raise ValueError(
+            f'messages of kind {record.kind!r} must have rank {rank}, got {record.messages.shape}.'
+        )
+
+
+def save(record: EvalRecord, path: str | os.PathLike) -> None:
+    """Writes `record` to `path` whole or not at all: a reader never sees half a file."""
+    check(record)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = record._asdict() | {f'labels/{name}': v for name, v in record.labels.items()}
+    del arrays['labels']
+    partial = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        with open(partial, 'wb') as file:
+            np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load(path: str | os.PathLike) -> EvalRecord:
+    """The record that `save` wrote to `path`."""
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'no evaluation record at {path}: evaluate that split first.')
+    try:
+        # Opened here, since NumPy leaves a damaged archive open.
+        with open(path, 'rb') as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        labels = {
+            name.removeprefix('labels/'): arrays.pop(name)
+            for name in list(arrays)
+            if name.startswith('labels/')
+        }
+        record = EvalRecord(
+            split=str(arrays.pop('split')),
+            step=int(arrays.pop('step')),
+            kind=str(arrays.pop('kind')),
+            vocab_size=int(arrays.pop('vocab_size')),
+            num_candidates=tuple(arrays.pop('num_candidates').tolist()),
+            labels=labels,
+            **arrays,
+        )
+        check(record)
+    except Exception as error:  # A damaged file makes NumPy raise any of a dozen kinds.
+        raise ValueError(
+            f'{path} is not a whole evaluation record ({error}): evaluate that split again.'
+        ) from error
+    return record

@@ -1,0 +1,177 @@
+"""A population: stacks of agents, and who meets whom."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.optimize
+from ml_collections import ConfigDict
+
+from emcom_jax.games.base import Game
+from emcom_jax.optimizers import Optimizer
+from emcom_jax.types import Agent, Array, Batch, Key, Learner, Population, Tree
+
+_MATCHINGS = 1024  # Random matchings of an incomplete graph, drawn once.
+
+
+class Optimizers(NamedTuple):
+    """One optimiser for each role."""
+
+    speaker: Optimizer
+    listener: Optimizer
+    shared: Optimizer
+
+
+class Meetings(NamedTuple):
+    """Who meets whom, and who learns from it.
+
+    draw: key -> (speakers [P], listeners [P]) int32.
+    disjoint: whether no agent that learns is in two pairs of a step (so that pairs may run at once).
+    speaker_learns, listener_learns: bool [S, L].
+    """
+
+    draw: Callable[[Key], tuple[Array, Array]]
+    disjoint: bool
+    speaker_learns: np.ndarray
+    listener_learns: np.ndarray
+
+
+def init_population(
+    game: Game, optimizers: Optimizers, key: Key, batch: Batch, speakers: int, listeners: int
+) -> Population:
+    """Makes fresh agents, all at once; each EMA target is a copy of its speaker."""
+    speaker_key, listener_key, shared_key = jax.random.split(key, 3)
+
+    def fresh(init: Callable[[Key, Batch], Agent], optimizer: Optimizer, one: Key) -> Learner:
+        agent = init(one, batch)
+        zero = jnp.zeros((), jnp.float32)
+        return Learner(agent, optimizer.init(agent.params), zero, zero.astype(jnp.int32))
+
+    def stack(init: Callable[..., Agent], optimizer: Optimizer, one: Key, count: int) -> Learner:
+        # Agent i has the same key whatever the size of the population.
+        keys = jax.vmap(lambda i: jax.random.fold_in(one, i))(jnp.arange(count))
+        return jax.vmap(lambda k: fresh(init, optimizer, k))(keys)
+
+    members = stack(game.init_speaker, optimizers.speaker, speaker_key, speakers)
+    return Population(
+        speakers=members,
+        listeners=stack(game.init_listener, optimizers.listener, listener_key, listeners),
+        targets=jax.tree.map(jnp.copy, members.agent.params),
+        shared=fresh(game.init_shared, optimizers.shared, shared_key),
+    )
+
+
+def take(stack: Tree, index: Array) -> Tree:
+    """Takes agents out of a stack: one (index []) or several (index [P])."""
+    return jax.tree.map(lambda leaf: leaf[index], stack)
+
+
+def put(stack: Tree, index: Array, agents: Tree) -> Tree:
+    """Puts agents back where `take` took them."""
+    return jax.tree.map(lambda leaf, new: leaf.at[index].set(new), stack, agents)
+
+
+def make_meetings(config: ConfigDict) -> Meetings:
+    """Makes the sampler that `config.population` describes.
+
+    matching: every agent at most once a step; over an incomplete graph, one of 1,024 random maximum
+        matchings that are drawn beforehand.
+    independent: pairs of the graph, uniformly with replacement (the released code of Chaabouni et
+        al. 2022), executed one after the other.
+    fixed: the listed pairs at every step.
+
+    Raises:
+      ValueError: an agent that does not exist, or too few pairs in the graph.
+    """
+    speakers, listeners, count = (
+        config.num_speakers,
+        config.num_listeners,
+        config.pairs_per_step,
+    )
+    shape = (speakers, listeners)
+    graph = _mask('population.graph', config.graph, shape)
+    speaker_learns = _mask('population.speaker_learns', config.speaker_learns, shape)
+    listener_learns = _mask('population.listener_learns', config.listener_learns, shape)
+
+    def constant(pairs: np.ndarray) -> Callable[[Key], tuple[Array, Array]]:
+        return lambda _: (jnp.asarray(pairs[:, 0]), jnp.asarray(pairs[:, 1]))
+
+    if config.pairing == 'fixed':
+        pairs = np.asarray(config.pairs, np.int32)
+        draw, disjoint = constant(pairs), _disjoint(pairs, speaker_learns, listener_learns)
+    elif config.pairing == 'independent':
+        draw, disjoint = _with_replacement(graph, count), False
+    elif graph.all():
+        draw, disjoint = _permutations(speakers, listeners, count), True
+    else:
+        draw, disjoint = _matchings(graph, count), True
+    return Meetings(draw, disjoint, speaker_learns, listener_learns)
+
+
+def _mask(key: str, pairs: tuple | None, shape: tuple[int, int]) -> np.ndarray:
+    if pairs is None:
+        return np.ones(shape, bool)
+    mask = np.zeros(shape, bool)
+    for pair in pairs:
+        if len(pair) != 2 or not all(0 <= i < n for i, n in zip(pair, shape, strict=True)):
+            raise ValueError(
+                f'{key} has {pair!r}: it must be (speaker, listener) with '
+                f'0 <= speaker < {shape[0]} and 0 <= listener < {shape[1]}'
+            )
+        mask[tuple(pair)] = True
+    return mask
+
+
+def _permutations(speakers: int, listeners: int, count: int) -> Callable:
+    def draw(key: Key) -> tuple[Array, Array]:
+        speaker_key, listener_key = jax.random.split(key)
+        return (
+            jax.random.permutation(speaker_key, speakers)[:count],
+            jax.random.permutation(listener_key, listeners)[:count],
+        )
+
+    return draw
+
+
+def _with_replacement(graph: np.ndarray, count: int) -> Callable:
+    edges = np.argwhere(graph).astype(np.int32)
+
+    def draw(key: Key) -> tuple[Array, Array]:
+        chosen = jnp.asarray(edges)[jax.random.randint(key, (count,), 0, len(edges))]
+        return chosen[:, 0], chosen[:, 1]
+
+    return draw
+
+
+def _matchings(graph: np.ndarray, count: int) -> Callable:
+    rng = np.random.default_rng(0)
+    table = np.empty((_MATCHINGS, count, 2), np.int32)
+    for row in table:
+        # Random costs on the edges, a prohibitive one elsewhere: a random maximum matching.
+        cost = np.where(graph, rng.random(graph.shape), 1e6)
+        matched = np.stack(scipy.optimize.linear_sum_assignment(cost), axis=1)
+        matched = matched[graph[matched[:, 0], matched[:, 1]]]
+        if len(matched) < count:
+            raise ValueError(
+                f'population.pairs_per_step={count}, but population.graph has no {count} pairs '
+                f'without a common agent: at most {len(matched)}'
+            )
+        row[:] = rng.permutation(matched)[:count]
+
+    def draw(key: Key) -> tuple[Array, Array]:
+        chosen = jnp.asarray(table)[jax.random.randint(key, (), 0, _MATCHINGS)]
+        return chosen[:, 0], chosen[:, 1]
+
+    return draw
+
+
+def _disjoint(pairs: np.ndarray, speaker_learns: np.ndarray, listener_learns: np.ndarray) -> bool:
+    """Whether each agent that learns in one of the pairs is in no other pair."""
+    for column, learns in ((0, speaker_learns), (1, listener_learns)):
+        counts = np.bincount(pairs[:, column])
+        learning = learns[pairs[:, 0], pairs[:, 1]]
+        if (counts[pairs[learning, column]] > 1).any():
+            return False
+    return True

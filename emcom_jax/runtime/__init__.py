@@ -1,0 +1,1 @@
+"""The glue between the experiments and jaxline: everything about running that is not research."""

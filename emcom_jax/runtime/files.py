@@ -1,0 +1,36 @@
+"""Files that are never half-written, and JSON that every reader accepts."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Replaces a file's content in one step, also if the machine stops in the middle."""
+    temporary = path.with_name(path.name + '.tmp')
+    with temporary.open('w') as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replaces a file by indented, sorted JSON; NaN and infinities become null."""
+    replace_text(path, json.dumps(strict(value), indent=2, sort_keys=True, allow_nan=False) + '\n')
+
+
+def strict(value: Any) -> Any:
+    """Returns `value` with None for every float that JSON cannot say; arrays become lists."""
+    if hasattr(value, 'tolist'):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {key: strict(x) for key, x in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(x) for x in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

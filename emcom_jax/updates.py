@@ -1,0 +1,266 @@
+"""What changes a population: pure functions (key, step, population, batch) -> (population, scalars).
+
+They run inside `jax.pmap` (or `shard_map`) over the axis of devices and know only its name.
+Parameters are replicated; each device has its part of the batch, and everything that is averaged
+over examples is averaged over all devices, in `_mean`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from emcom_jax.games.base import Game
+from emcom_jax.optimizers import Optimizer
+from emcom_jax.population import Meetings, Optimizers, put, take
+from emcom_jax.types import Agent, Array, Batch, Key, Learner, Pair, Population, Tree
+
+Scalars = dict[str, Array]
+Update = Callable[[Key, Array, Population, Batch], tuple[Population, Scalars]]
+
+ACCURACY_DECAY = 0.99  # Of an agent's training accuracy (Chaabouni et al. 2022, table 3: mu).
+
+
+def communicate(
+    game: Game,
+    optimizers: Optimizers,
+    meetings: Meetings,
+    execution: str,
+    target_ema: float,
+    axis_name: str | None,
+) -> Update:
+    """Makes the update in which pairs play the batch and learn from it.
+
+    execution: 'vmap' computes all pairs at once; 'map' (a scan) and 'unroll' (no loop) compute one
+    after the other, each from the population that the one before left. They agree when no agent
+    that learns meets twice.
+
+    The scalars are means over examples, for each pair, [P]; 'speaker' and 'listener' tell whose.
+    """
+    learns_tables = (jnp.asarray(meetings.speaker_learns), jnp.asarray(meetings.listener_learns))
+
+    def gather(population: Population, ids: Any) -> tuple[Learner, Learner, Tree]:
+        return (
+            take(population.speakers, ids[0]),
+            take(population.listeners, ids[1]),
+            take(population.targets, ids[0]),
+        )
+
+    def scatter(population: Population, ids: Any, learners: Any) -> Population:
+        speaker, listener, target = learners
+        return population._replace(
+            speakers=put(population.speakers, ids[0], speaker),
+            listeners=put(population.listeners, ids[1], listener),
+            targets=put(population.targets, ids[0], target),
+        )
+
+    def objective(
+        params: tuple[Tree, Tree, Tree],
+        learners: tuple[Learner, Learner, Tree],
+        key: Key,
+        shared_state: Tree,
+        batch: Batch,
+        step: Array,
+    ) -> tuple[Array, tuple[Scalars, Pair]]:
+        """The loss of one pair: this device's part of it, whose gradients add up over devices."""
+        speaker, listener, target = learners
+        pair = Pair(
+            Agent(params[0], speaker.agent.state),
+            Agent(params[1], listener.agent.state),
+            target,
+            Agent(params[2], shared_state),
+        )
+        play_key, loss_key = jax.random.split(key)
+        episode, pair = game.play(pair, play_key, batch, step)
+        terms = game.terms(episode, loss_key, batch, axis_name)
+        loss = jnp.zeros(())
+        scalars = {}
+        for name, term in terms.items():
+            total = _sum_over_devices(term.weight.sum(), axis_name)
+            part = (term.value * term.weight).sum() / total
+            loss += term.coefficient * part
+            scalars[name] = _sum_over_devices(part, axis_name)
+        scalars['loss'] = _sum_over_devices(loss, axis_name)
+        return loss, (scalars, pair)
+
+    def learn_pair(
+        learners: tuple[Learner, Learner, Tree],
+        grads: tuple[Tree, Tree],
+        pair: Pair,
+        accuracy: Array,
+        learns: tuple[Array, Array],
+        step: Array,
+    ) -> tuple[Learner, Learner, Tree]:
+        speaker, listener, target = learners
+        speaker = _learn(
+            optimizers.speaker, speaker, grads[0], pair.speaker.state, accuracy, learns[0], step
+        )
+        listener = _learn(
+            optimizers.listener, listener, grads[1], pair.listener.state, accuracy, learns[1], step
+        )
+        moved = jax.tree.map(
+            lambda old, new: target_ema * old + (1 - target_ema) * new, target, speaker.agent.params
+        )
+        return speaker, listener, _where(learns[0], moved, target)
+
+    def at_once(
+        population: Population, ids: Any, keys: Key, batch: Batch, step: Array
+    ) -> tuple[Population, Tree, Tree, Scalars]:
+        learners = gather(population, ids)
+        shared = population.shared.agent
+
+        def total(params: tuple[Tree, Tree, Tree]) -> tuple[Array, tuple[Scalars, Pair]]:
+            # The sum is differentiated outside the vmap: one gradient of the trunk, not P copies.
+            one = partial(objective, shared_state=shared.state, batch=batch, step=step)
+            losses, rest = jax.vmap(one, ((0, 0, None), 0, 0))(params, learners, keys)
+            return losses.sum(), rest
+
+        params = (learners[0].agent.params, learners[1].agent.params, shared.params)
+        grads, (scalars, pair) = jax.grad(total, has_aux=True)(params)
+        grads = _sum_over_devices(grads, axis_name)
+        learns = tuple(table[ids] for table in learns_tables)
+        learn = jax.vmap(partial(learn_pair, step=step))
+        learners = learn(learners, grads[:2], pair, scalars['accuracy'], learns)
+        scalars['gradient_norm'] = jax.vmap(_norm)(grads[:2])
+        shared_state = jax.tree.map(lambda leaf: leaf.mean(0), pair.shared.state)
+        return scatter(population, ids, learners), grads[2], shared_state, scalars
+
+    def one(
+        population: Population, ids: Any, key: Key, batch: Batch, step: Array
+    ) -> tuple[Population, Tree, Tree, Scalars]:
+        learners = gather(population, ids)
+        shared = population.shared.agent
+        params = (learners[0].agent.params, learners[1].agent.params, shared.params)
+        grads, (scalars, pair) = jax.grad(objective, has_aux=True)(
+            params, learners, key, shared.state, batch, step
+        )
+        grads = _sum_over_devices(grads, axis_name)
+        learns = tuple(table[ids] for table in learns_tables)
+        learners = learn_pair(learners, grads[:2], pair, scalars['accuracy'], learns, step)
+        scalars['gradient_norm'] = _norm(grads[:2])
+        return scatter(population, ids, learners), grads[2], pair.shared.state, scalars
+
+    def update(
+        key: Key, step: Array, population: Population, batch: Batch
+    ) -> tuple[Population, Scalars]:
+        meet_key, play_key = jax.random.split(key)
+        ids = meetings.draw(meet_key)
+        count = ids[0].shape[0]
+        keys = jax.random.split(play_key, count)
+        if execution == 'vmap':
+            population, grads, state, scalars = at_once(population, ids, keys, batch, step)
+        else:
+
+            def body(carry: Population, pair: Any) -> tuple[Population, Any]:
+                carry, *rest = one(carry, *pair, batch, step)
+                return carry, rest
+
+            loop = jax.lax.scan if execution == 'map' else _unrolled
+            population, rest = loop(body, population, (ids, keys))
+            grads, state, scalars = rest
+            grads = jax.tree.map(lambda leaf: leaf.sum(0), grads)
+            state = jax.tree.map(lambda leaf: leaf.mean(0), state)
+        grads = jax.tree.map(lambda leaf: leaf / count, grads)
+        accuracy = scalars['accuracy'].mean()
+        shared = _learn(
+            optimizers.shared, population.shared, grads, state, accuracy, jnp.array(True), step
+        )
+        scalars |= {'speaker': ids[0], 'listener': ids[1]}
+        return population._replace(shared=shared), scalars
+
+    return update
+
+
+def imitate(
+    game: Game, optimizers: Optimizers, config: ConfigDict, axis_name: str | None
+) -> Update:
+    """Makes the update in which students learn the greedy messages of a teacher (Chaabouni et al.
+    2022, section 2.3): of `num_students + 1` speakers drawn, the teacher has the best (or worst)
+    average accuracy, or is any; with one speaker it imitates itself.
+
+    The students use their own optimisers; listeners and EMA targets stay.
+    """
+
+    def update(
+        key: Key, step: Array, population: Population, batch: Batch
+    ) -> tuple[Population, Scalars]:
+        speakers = population.speakers
+        total = speakers.updates.shape[0]
+        drawn = jax.random.permutation(key, total)[: config.num_students + 1]
+        skill = speakers.accuracy[drawn]
+        rank = {'best': jnp.argmax(skill), 'worst': jnp.argmin(skill), 'random': jnp.array(0)}
+        first = rank[config.teacher]
+        teacher = take(speakers, drawn[first])
+        # The teacher's place is taken by the first drawn, so that all after it are students.
+        others = jnp.where(jnp.arange(drawn.shape[0]) == first, drawn[0], drawn)[1:]
+        students = drawn if total == 1 else others
+        message = game.say_greedy(teacher.agent, batch)
+
+        def learn(student: Learner) -> tuple[Learner, Array]:
+            def loss(params: Tree) -> Array:
+                values = game.imitation_loss(student.agent._replace(params=params), message, batch)
+                weight = _sum_over_devices(batch.weight.sum(), axis_name)
+                return (values * batch.weight).sum() / weight
+
+            value, grads = jax.value_and_grad(loss)(student.agent.params)
+            value, grads = _sum_over_devices((value, grads), axis_name)
+            learned = _learn(
+                optimizers.speaker,
+                student,
+                grads,
+                student.agent.state,
+                student.accuracy,
+                jnp.array(True),
+                step,
+            )
+            return learned._replace(accuracy=student.accuracy), value
+
+        # One after the other: students are few, and their agents may be large.
+        learned, values = jax.lax.map(learn, take(speakers, students))
+        speakers = put(speakers, students, learned)
+        return population._replace(speakers=speakers), {'imitation_loss': values.mean()}
+
+    return update
+
+
+def _learn(
+    optimizer: Optimizer,
+    learner: Learner,
+    grads: Tree,
+    state: Tree,
+    accuracy: Array,
+    learns: Array,
+    step: Array,
+) -> Learner:
+    """Returns the learner after one update, or as it was where `learns` is false."""
+    params, opt_state = optimizer.update(grads, learner.opt_state, learner.agent.params, step)
+    # The average starts at the first accuracy rather than at 0.
+    decay = jnp.where(learner.updates == 0, 0.0, ACCURACY_DECAY)
+    average = decay * learner.accuracy + (1 - decay) * accuracy
+    learned = Learner(Agent(params, state), opt_state, average, learner.updates + 1)
+    return _where(learns, learned, learner)
+
+
+def _where(condition: Array, yes: Tree, no: Tree) -> Tree:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+
+
+def _sum_over_devices(tree: Tree, axis_name: str | None) -> Tree:
+    return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+
+
+def _norm(tree: Tree) -> Array:
+    return jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree)))
+
+
+def _unrolled(body: Callable, carry: Tree, xs: Tree) -> tuple[Tree, Tree]:
+    """`jax.lax.scan` without a loop: a convolution's gradient inside one is 50 times slower on a
+    CPU (jax issue 12868)."""
+    outputs = []
+    for i in range(jax.tree.leaves(xs)[0].shape[0]):
+        carry, out = body(carry, jax.tree.map(lambda leaf, i=i: leaf[i], xs))
+        outputs.append(out)
+    return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)
