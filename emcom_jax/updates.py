@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from emcom_jax.games.base import Game
 from emcom_jax.optimizers import Optimizer
 from emcom_jax.population import Meetings, Optimizers, put, take
-from emcom_jax.types import Agent, Array, Batch, Key, Learner, Pair, Population, Tree
+from emcom_jax.types import Agent, Array, Bank, Batch, Key, Learner, Pair, Population, Tree
 
 Scalars = dict[str, Array]
 Update = Callable[[Key, Array, Population, Batch], tuple[Population, Scalars]]
@@ -83,7 +83,7 @@ def communicate(
             part = (term.value * term.weight).sum() / total
             loss += term.coefficient * part
             scalars[name] = _sum_over_devices(part, axis_name)
-        scalars['loss'] = _sum_over_devices(loss, axis_name)
+        scalars["loss"] = _sum_over_devices(loss, axis_name)
         return loss, (scalars, pair)
 
     def learn_pair(
@@ -123,8 +123,8 @@ def communicate(
         grads = _sum_over_devices(grads, axis_name)
         learns = tuple(table[ids] for table in learns_tables)
         learn = jax.vmap(partial(learn_pair, step=step))
-        learners = learn(learners, grads[:2], pair, scalars['accuracy'], learns)
-        scalars['gradient_norm'] = jax.vmap(_norm)(grads[:2])
+        learners = learn(learners, grads[:2], pair, scalars["accuracy"], learns)
+        scalars["gradient_norm"] = jax.vmap(_norm)(grads[:2])
         shared_state = jax.tree.map(lambda leaf: leaf.mean(0), pair.shared.state)
         return scatter(population, ids, learners), grads[2], shared_state, scalars
 
@@ -139,8 +139,8 @@ def communicate(
         )
         grads = _sum_over_devices(grads, axis_name)
         learns = tuple(table[ids] for table in learns_tables)
-        learners = learn_pair(learners, grads[:2], pair, scalars['accuracy'], learns, step)
-        scalars['gradient_norm'] = _norm(grads[:2])
+        learners = learn_pair(learners, grads[:2], pair, scalars["accuracy"], learns, step)
+        scalars["gradient_norm"] = _norm(grads[:2])
         return scatter(population, ids, learners), grads[2], pair.shared.state, scalars
 
     def update(
@@ -150,7 +150,7 @@ def communicate(
         ids = meetings.draw(meet_key)
         count = ids[0].shape[0]
         keys = jax.random.split(play_key, count)
-        if execution == 'vmap':
+        if execution == "vmap":
             population, grads, state, scalars = at_once(population, ids, keys, batch, step)
         else:
 
@@ -158,17 +158,17 @@ def communicate(
                 carry, *rest = one(carry, *pair, batch, step)
                 return carry, rest
 
-            loop = jax.lax.scan if execution == 'map' else _unrolled
+            loop = jax.lax.scan if execution == "map" else _unrolled
             population, rest = loop(body, population, (ids, keys))
             grads, state, scalars = rest
             grads = jax.tree.map(lambda leaf: leaf.sum(0), grads)
             state = jax.tree.map(lambda leaf: leaf.mean(0), state)
         grads = jax.tree.map(lambda leaf: leaf / count, grads)
-        accuracy = scalars['accuracy'].mean()
+        accuracy = scalars["accuracy"].mean()
         shared = _learn(
             optimizers.shared, population.shared, grads, state, accuracy, jnp.array(True), step
         )
-        scalars |= {'speaker': ids[0], 'listener': ids[1]}
+        scalars |= {"speaker": ids[0], "listener": ids[1]}
         return population._replace(shared=shared), scalars
 
     return update
@@ -191,7 +191,7 @@ def imitate(
         total = speakers.updates.shape[0]
         drawn = jax.random.permutation(key, total)[: config.num_students + 1]
         skill = speakers.accuracy[drawn]
-        rank = {'best': jnp.argmax(skill), 'worst': jnp.argmin(skill), 'random': jnp.array(0)}
+        rank = {"best": jnp.argmax(skill), "worst": jnp.argmin(skill), "random": jnp.array(0)}
         first = rank[config.teacher]
         teacher = take(speakers, drawn[first])
         # The teacher's place is taken by the first drawn, so that all after it are students.
@@ -221,9 +221,75 @@ def imitate(
         # One after the other: students are few, and their agents may be large.
         learned, values = jax.lax.map(learn, take(speakers, students))
         speakers = put(speakers, students, learned)
-        return population._replace(speakers=speakers), {'imitation_loss': values.mean()}
+        return population._replace(speakers=speakers), {"imitation_loss": values.mean()}
 
     return update
+
+
+def repeat(
+    communicate: Update,
+    imitate: Update | None,
+    imitate_every: int | None,
+    draw: Callable[[Bank, Key, Array], Batch],
+) -> Callable[[Population, Bank, Key, Array, Array], tuple[Population, Array, Scalars]]:
+    """Makes the function that does many steps: (population, bank, key, start, count) ->
+    (population, steps done, scalars).
+
+    `count` is traced, so one compiled program serves every number of steps. The loop ends at a
+    step whose loss or gradient is not finite; then fewer than `count` steps are done. What a step
+    draws depends on the run's key and the step's number alone, so a run that was interrupted goes
+    on as it would have.
+
+    The scalars are means over the steps: [P] for each pair, in the order of `speaker` and
+    `listener`, which tell who met in the last step; `speaker_accuracy` [S] and `listener_accuracy`
+    [L] are the agents' moving averages. `imitation_loss` is nan where no step imitated.
+    """
+
+    def step_once(
+        members: Population, bank: Bank, keys: tuple[Key, Key], step: Array
+    ) -> tuple[Population, Scalars, Scalars]:
+        batch = draw(bank, keys[0], step)
+        play_key, imitate_key = jax.random.split(jax.random.fold_in(keys[1], step))
+        members, scalars = communicate(play_key, step, members, batch)
+        met = {name: scalars.pop(name) for name in ("speaker", "listener")}
+        if imitate is None or imitate_every is None:
+            return members, scalars, met
+        due = (step + 1) % imitate_every == 0
+        members, more = jax.lax.cond(
+            due,
+            lambda now: imitate(imitate_key, step, now, batch),
+            lambda now: (now, {"imitation_loss": jnp.zeros(())}),
+            members,
+        )
+        return members, scalars | more | {"imitations": due.astype(jnp.float32)}, met
+
+    def many(
+        members: Population, bank: Bank, key: Key, start: Array, count: Array
+    ) -> tuple[Population, Array, Scalars]:
+        data_key, step_key = jax.random.split(key)
+
+        def go_on(carry: Any) -> Array:
+            done, finite, *_ = carry
+            return (done < count) & finite
+
+        def body(carry: Any) -> Any:
+            done, _, members, sums, _ = carry
+            members, scalars, met = step_once(members, bank, (data_key, step_key), start + done)
+            finite = jnp.isfinite(scalars["loss"] + scalars["gradient_norm"]).all()
+            return done + finite, finite, members, jax.tree.map(jnp.add, sums, scalars), met
+
+        shapes = jax.eval_shape(step_once, members, bank, (data_key, step_key), start)[1:]
+        sums, met = jax.tree.map(lambda one: jnp.zeros(one.shape, one.dtype), shapes)
+        carry = (jnp.zeros_like(count), jnp.array(True), members, sums, met)
+        done, _, members, sums, met = jax.lax.while_loop(go_on, body, carry)
+        if imitate is not None:
+            met["imitation_loss"] = sums.pop("imitation_loss") / sums.pop("imitations")
+        scalars = jax.tree.map(lambda total: total / jnp.maximum(done, 1), sums)
+        scalars["speaker_accuracy"] = members.speakers.accuracy
+        scalars["listener_accuracy"] = members.listeners.accuracy
+        return members, done, scalars | met
+
+    return many
 
 
 def _learn(

@@ -35,28 +35,29 @@ def digits(config: Any) -> types.Source:
 def concepts(config: Any) -> types.Source:
     """Loads a world of A attributes with V values: inputs [N, A * V] one-hot, label 'attributes'.
 
-    Reads the keys `path, attributes, values, held_out, seed` of the data group; what they mean, and
-    what the split 'ood' is, stands in `emcom_datasets/concepts.py`.
+    Reads the keys `path, num_attributes, num_values, held_out, seed` of the data group; what they
+    mean, and what the split 'ood' is, stands in `emcom_datasets/concepts.py`.
 
     Raises:
       ValueError: for a world that cannot be made.
     """
     from emcom_datasets import concepts as builders
 
-    world = {key: getattr(config, key) for key in ('attributes', 'values', 'held_out', 'seed')}
-    columns = _load(
-        builders.Concepts,
-        folders.data_folder(config.path),
-        config=builders.ConceptsConfig(**world),
+    world = builders.ConceptsConfig(
+        num_attributes=config.num_attributes,
+        num_values=config.num_values,
+        held_out=config.held_out,
+        seed=config.seed,
     )
-    one_hot = np.eye(config.values, dtype=np.float32)
+    columns = _load(builders.Concepts, folders.data_folder(config.path), config=world)
+    one_hot = np.eye(config.num_values, dtype=np.float32)
     splits = {
         name: types.Split(
             one_hot[column['attributes']].reshape(len(column['attributes']), -1), dict(column)
         )
         for name, column in columns.items()
     }
-    return types.Source('concepts', splits, {'attributes': config.values})
+    return types.Source('concepts', splits, {'attributes': config.num_values})
 
 
 def _load(builder_class: Any, folder: pathlib.Path, **kwargs: Any) -> dict[str, dict[str, Any]]:

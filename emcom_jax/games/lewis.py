@@ -12,8 +12,8 @@ from emcom_jax.config import require
 from emcom_jax.tables import look_up
 from emcom_jax.types import Agent, Array, Batch, Episode, Key, Message, Pair, Source, Term
 
-TEMPERATURES = ('fixed', 'scheduled', 'learned')
-REWARDS = ('success', 'log_likelihood')
+TEMPERATURES = ("fixed", "scheduled", "learned")
+REWARDS = ("success", "log_likelihood")
 
 
 class LewisGame:
@@ -24,11 +24,13 @@ class LewisGame:
         self._loss = config.loss
         self._training_steps = config.training_steps
         self._listener_loss = look_up(
-            losses.LISTENER_LOSSES, config.loss.listener.name, 'listener loss'
+            losses.LISTENER_LOSSES, config.loss.listener.name, "listener loss"
         )
-        self._speaker_loss = look_up(losses.SPEAKER_LOSSES, config.loss.speaker.name, 'speaker loss')
+        self._speaker_loss = look_up(
+            losses.SPEAKER_LOSSES, config.loss.speaker.name, "speaker loss"
+        )
         labels = _label_shapes(config, source, self._listener_loss.labels)
-        self.kind = 'continuous' if channel.kind == 'continuous' else 'symbols'
+        self.kind = "continuous" if channel.kind == "continuous" else "symbols"
         self.vocab_size = channel.vocab_size
         self.has_candidates = not labels
         self.reads_target = config.loss.speaker.kl != 0
@@ -73,7 +75,9 @@ class LewisGame:
             replay, _ = force(target, state, None, batch.speaker_inputs, message)
             target_log_policy = replay.log_policy
         heard = self._corrupt(channel_key, batch, utterance.message, self._channel.noise)
-        guess, listener_state = self._listener.apply(*pair.listener, None, heard, batch.listener_inputs)
+        guess, listener_state = self._listener.apply(
+            *pair.listener, None, heard, batch.listener_inputs
+        )
         pair = pair._replace(
             speaker=pair.speaker._replace(state=state),
             listener=pair.listener._replace(state=listener_state),
@@ -94,15 +98,15 @@ class LewisGame:
         outcome = self._listener_loss.function(
             episode.guess, batch, self._loss.listener, key, axis_name
         )
-        reward = outcome.correct if config.reward == 'success' else -outcome.loss
+        reward = outcome.correct if config.reward == "success" else -outcome.loss
         reward = jax.lax.stop_gradient(reward)
         parts = self._speaker_loss.function(
             episode.utterance, episode.target_log_policy, reward, config
         )
-        parts['listener_loss'] = (outcome.loss, 1.0)
-        parts['accuracy'] = (outcome.correct, 0.0)
+        parts["listener_loss"] = (outcome.loss, 1.0)
+        parts["accuracy"] = (outcome.correct, 0.0)
         length = channels.message_length(episode.utterance.message)
-        parts['message_length'] = (length, 0.0)
+        parts["message_length"] = (length, 0.0)
         return {name: Term(value, batch.weight, c) for name, (value, c) in parts.items()}
 
     def scores(self, prediction: Array, candidates: Array) -> Array:
@@ -130,7 +134,7 @@ class LewisGame:
 
     def _temperature(self, step: Array) -> Array | float:
         channel = self._channel
-        if channel.temperature_mode != 'scheduled':
+        if channel.temperature_mode != "scheduled":
             return channel.temperature
         progress = jnp.clip(step / self._training_steps, 0.0, 1.0)
         return channel.temperature * (channel.temperature_end / channel.temperature) ** progress
@@ -139,30 +143,42 @@ class LewisGame:
 def check(config: ConfigDict, source: Source) -> None:
     """Refuses settings that do not fit together; raises ValueError with one sentence."""
     channel, loss = config.channel, config.loss
-    differentiable = look_up(channels.DIFFERENTIABLE, channel.kind, 'channel kind')
-    speaker_loss = look_up(losses.SPEAKER_LOSSES, loss.speaker.name, 'speaker loss')
-    listener_loss = look_up(losses.LISTENER_LOSSES, loss.listener.name, 'listener loss')
+    differentiable = look_up(channels.DIFFERENTIABLE, channel.kind, "channel kind")
+    speaker_loss = look_up(losses.SPEAKER_LOSSES, loss.speaker.name, "speaker loss")
+    listener_loss = look_up(losses.LISTENER_LOSSES, loss.listener.name, "listener loss")
     smallest = 3 if channel.variable_length and channel.noise else 2
     right = [
-        name
-        for name, one in losses.SPEAKER_LOSSES.items()
-        if one.differentiable == differentiable
+        name for name, one in losses.SPEAKER_LOSSES.items() if one.differentiable == differentiable
     ]
     for key, holds, sentence in (
-        ('channel.vocab_size', channel.vocab_size >= smallest, f'must be at least {smallest}'),
-        ('channel.length', channel.length >= 1, 'must be at least 1'),
-        ('channel.noise', 0 <= channel.noise <= 1, 'is a rate: it must lie in [0, 1]'),
-        ('channel.temperature', channel.temperature > 0, 'must be above 0'),
-        ('channel.temperature_end', channel.temperature_end > 0, 'must be above 0'),
-        ('channel.temperature_mode', channel.temperature_mode in TEMPERATURES, f'must be one of {TEMPERATURES}'),
-        ('game.input_noise', config.game.input_noise >= 0, 'must not be negative'),
-        ('loss.listener.temperature', loss.listener.temperature > 0, 'must be above 0'),
-        ('loss.speaker.reward', loss.speaker.reward in REWARDS, f'must be one of {REWARDS}'),
-        ('loss.speaker.name', speaker_loss.differentiable == differentiable,
-         f'does not fit channel.kind={channel.kind!r}: it must be one of {right}'),
-        ('speaker.head', config.speaker.head in speaker_loss.heads,
-         f'does not serve loss.speaker.name={loss.speaker.name!r}: it must be one of {speaker_loss.heads}'),
-        ('speaker.torso', config.speaker.torso in ('identity', 'mlp'), "must be 'identity' or 'mlp'"),
+        ("channel.vocab_size", channel.vocab_size >= smallest, f"must be at least {smallest}"),
+        ("channel.length", channel.length >= 1, "must be at least 1"),
+        ("channel.noise", 0 <= channel.noise <= 1, "is a rate: it must lie in [0, 1]"),
+        ("channel.temperature", channel.temperature > 0, "must be above 0"),
+        ("channel.temperature_end", channel.temperature_end > 0, "must be above 0"),
+        (
+            "channel.temperature_mode",
+            channel.temperature_mode in TEMPERATURES,
+            f"must be one of {TEMPERATURES}",
+        ),
+        ("game.input_noise", config.game.input_noise >= 0, "must not be negative"),
+        ("loss.listener.temperature", loss.listener.temperature > 0, "must be above 0"),
+        ("loss.speaker.reward", loss.speaker.reward in REWARDS, f"must be one of {REWARDS}"),
+        (
+            "loss.speaker.name",
+            speaker_loss.differentiable == differentiable,
+            f"does not fit channel.kind={channel.kind!r}: it must be one of {right}",
+        ),
+        (
+            "speaker.head",
+            config.speaker.head in speaker_loss.heads,
+            f"does not serve loss.speaker.name={loss.speaker.name!r}: it must be one of {speaker_loss.heads}",
+        ),
+        (
+            "speaker.torso",
+            config.speaker.torso in ("identity", "mlp"),
+            "must be 'identity' or 'mlp'",
+        ),
     ):
         require(config, key, holds, sentence)
 
@@ -176,14 +192,17 @@ def _label_shapes(config: ConfigDict, source: Source, rank: int) -> dict[str, tu
     if rank == 0:
         return {}
     name = config.loss.listener.label
-    labels = source.splits['train'].labels
+    labels = source.splits["train"].labels
     fitting = [key for key, values in labels.items() if values.ndim == rank]
     require(
         config,
-        'loss.listener.label',
+        "loss.listener.label",
         name in fitting,
-        f'is no label for loss.listener.name={config.loss.listener.name!r}; '
-        f'{source.name} has {fitting or "none"}',
+        f"is no label for loss.listener.name={config.loss.listener.name!r}; "
+        f"{source.name} has {fitting or 'none'}",
     )
     values = source.num_values[name]
     return {name: (values,) if rank == 1 else (labels[name].shape[1], values)}
+
+
+make = LewisGame

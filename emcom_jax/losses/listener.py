@@ -66,14 +66,12 @@ def sampled_info_nce(
     size = targets.shape[0]
     if not 0 < num_distractors < size:
         raise ValueError(
-            f'loss.listener.num_distractors={num_distractors} must lie between 1 and {size - 1}: '
-            f'there are {size} candidates in a batch'
+            f"loss.listener.num_distractors={num_distractors} must lie between 1 and {size - 1}: "
+            f"there are {size} candidates in a batch"
         )
     places = jnp.arange(num_distractors)
     # Element j of a random order of the others; skipping over the target itself.
-    others = jax.vmap(lambda k: draws.permuted(k, places, size - 1))(
-        draws.example_keys(key, index)
-    )
+    others = jax.vmap(lambda k: draws.permuted(k, places, size - 1))(draws.example_keys(key, index))
     others = others + (others >= position[:, None])
     # Scoring all and picking is cheaper than gathering [B, K, D] vectors.
     scores = cosine_scores(predictions, targets, temperature)

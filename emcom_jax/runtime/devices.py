@@ -1,4 +1,4 @@
-"""Trees on the local devices, and the one thing that jaxline 0.0.8 needs to run on current JAX.
+"""Trees on the local devices, and what jaxline 0.0.8 needs to run on current JAX.
 
 Under `jax.pmap` a replicated tree has a leading axis of local devices, one slice on each. jaxline
 makes such trees with `jax.device_put_sharded`, which JAX has removed; `prepare_jaxline` gives it
@@ -9,6 +9,7 @@ imports it.)
 import jax
 import jaxline.utils
 import numpy as np
+from absl import flags
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from emcom_jax.types import Array, Tree
@@ -16,6 +17,8 @@ from emcom_jax.types import Array, Tree
 
 def prepare_jaxline() -> None:
     """Lets jaxline run on current JAX. Call it once, before `jaxline.train`."""
+    if not flags.FLAGS.is_parsed():  # In a notebook or a test; jaxline reads flags of its own.
+        flags.FLAGS.mark_as_parsed()
     jaxline.utils.bcast_local_devices = bcast_local_devices
 
 

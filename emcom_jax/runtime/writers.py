@@ -85,7 +85,12 @@ class Writer:
         if self._events is None:
             from tensorboardX import SummaryWriter  # Only a run that writes pays for the import.
 
-            self._events = SummaryWriter(str(self._tensorboard), purge_step=self._purge_step)
+            # tensorboardX names a file by the second, and would overwrite one of the same second.
+            self._events = SummaryWriter(
+                str(self._tensorboard),
+                purge_step=self._purge_step,
+                filename_suffix=f'.{time.time_ns()}',
+            )
         return self._events
 
 

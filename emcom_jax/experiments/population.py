@@ -1,0 +1,264 @@
+"""Training a population under jaxline: data-parallel over the local devices, everything that
+repeats inside one compiled call."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxline.experiment import AbstractExperiment
+from ml_collections import ConfigDict
+
+from emcom_jax import data, metrics, population, updates
+from emcom_jax.checks import check
+from emcom_jax.data.bank import draw, make_bank
+from emcom_jax.evaluation import Evaluator
+from emcom_jax.games import AXIS, GAMES
+from emcom_jax.optimizers import make_optimizer
+from emcom_jax.runtime.checkpoints import read_checkpoint
+from emcom_jax.runtime.devices import bcast_local_devices, first
+from emcom_jax.runtime.run import Preempted, Run
+from emcom_jax.tables import look_up
+from emcom_jax.types import Array, Bank, EvalRecord, Key, Population, Tree
+
+_NO_STEP = -1
+
+
+class PopulationExperiment(AbstractExperiment):
+    """Trains the population of a config, validates it as it goes, and keeps the best.
+
+    best_step: the step of the checkpoint with the best validation, -1 before there is one.
+    stopped: why training ended before `training_steps`, or ''.
+    """
+
+    def __init__(self, mode: str, init_rng: Array, config: ConfigDict, run: Run):
+        super().__init__(mode=mode, init_rng=init_rng)
+        self._mode = mode
+        self._config = config
+        self._run = run
+        source = data.load(config.data)
+        check(config, source, jax.device_count())
+        self._game = look_up(GAMES, config.game.name, "game").make(config, source)
+        self._evaluator = Evaluator(self._game, config)
+        self._splits = source.splits
+        self._banks: dict[str, Bank] = {}
+        self._optimizers = population.Optimizers(
+            *(
+                make_optimizer(config.optimizer[role], config.training_steps)
+                for role in ("speaker", "listener", "shared")
+            )
+        )
+        members = jax.jit(self._init)(init_rng, self._bank("train"))
+        if mode == "train" and config.from_run is not None:
+            members = self._start_from(members, config.from_run)
+        self._population = bcast_local_devices(members)
+        self.best_step = _NO_STEP
+        self.stopped = ""
+        self._best_value = float("nan")
+        self._patience = 0  # Validations since the best.
+        if mode == "train":
+            self._train_bank = bcast_local_devices(self._bank("train"))
+            self._many = self._compile()
+
+    # --- jaxline's interface ---
+
+    def snapshot_state(self) -> Mapping[str, Any]:
+        """Everything that training depends on, besides jaxline's step and key."""
+        return {
+            "population": first(self._population),
+            "validation": {
+                "best_step": self.best_step,
+                "best_value": self._best_value,
+                "patience": self._patience,
+                "stopped": bool(self.stopped),
+            },
+        }
+
+    def restore_from_snapshot(self, snapshot_state: Mapping[str, Any]) -> None:
+        self._population = bcast_local_devices(snapshot_state["population"])
+        validation = snapshot_state["validation"]
+        self.best_step = validation["best_step"]
+        self._best_value = validation["best_value"]
+        self._patience = validation["patience"]
+        self.stopped = "early" if validation["stopped"] else ""
+
+    def step(self, *, global_step: Array, rng: Key, writer: Any) -> dict[str, Any]:
+        """One step by itself (jaxline's own loop); `train_loop` makes many in one call."""
+        del writer
+        return self._advance(int(global_step[0]), 1, rng)
+
+    def evaluate(self, *, global_step: Array, rng: Key, writer: Any) -> dict[str, Any]:
+        """Evaluates on the split that the mode names: eval_valid or eval_test."""
+        del rng, writer
+        split = self._mode.removeprefix("eval_")
+        return self.evaluate_on(split, int(global_step[0]))
+
+    def train_loop(
+        self,
+        config: ConfigDict,
+        state: Any,
+        periodic_actions: Sequence[Any],
+        writer: Any = None,
+    ) -> None:
+        """Trains to the end, in calls that stop exactly where something is to be done."""
+        del config, writer
+        ours, run = self._config, self._run
+        run.begin(state.global_step)
+        saved = time.time()
+        with run.watch(state.global_step) as (progress, preemption):
+            if state.global_step == 0:
+                self._validate(0, progress.print)
+            while state.global_step < ours.training_steps and not self.stopped:
+                count = self._steps_until_something(state.global_step)
+                scalars = self._advance(state.global_step, count, state.train_step_rng)
+                state.global_step += count
+                step = state.global_step
+                progress.update(step, scalars)
+                for action in periodic_actions:
+                    action(time.time(), step, scalars)
+                every = ours.evaluation.every
+                last = step == ours.training_steps
+                improved = False
+                if last or (every and step % every == 0):
+                    improved = self._validate(step, progress.print)
+                due = step % ours.save_checkpoint_interval == 0
+                if ours.interval_type == "secs":
+                    due = time.time() - saved >= ours.save_checkpoint_interval
+                if due or improved or last or self.stopped or preemption.requested:
+                    # The lines of this step come first: what is saved has been written.
+                    for action in periodic_actions:
+                        action.wait_to_finish()
+                    run.checkpointer.save()
+                    saved = time.time()
+                if preemption.requested and not (last or self.stopped):
+                    raise Preempted(preemption.requested, step)
+
+    # --- evaluation ---
+
+    def evaluate_on(self, split: str, step: int) -> dict[str, Any]:
+        """Evaluates the population on a split; returns the listed metrics and keeps the record."""
+        record = self._evaluator(first(self._population), self._bank(split), split, step)
+        self._run.keep_record(record)
+        return _measure(record, self._config)
+
+    def _validate(self, step: int, show: Callable[[str], None]) -> bool:
+        """Validates, and notes whether this is the best so far and whether it is time to stop."""
+        config = self._config.evaluation
+        values = self.evaluate_on("valid", step)
+        self._run.writer.write(step, "valid", values)
+        name = best_metric(config, self._evaluator, self._bank("valid"))
+        value = float(values[name])
+        show(f"valid  step {step}: {name} {value:.3f}")
+        if step == 0:
+            return False  # An untrained population is no result.
+        sign = 1 if config.best_is_highest else -1
+        improved = self.best_step == _NO_STEP or sign * value > sign * self._best_value
+        if improved:
+            self.best_step, self._best_value, self._patience = step, value, 0
+        else:
+            self._patience += 1
+        if config.threshold is not None and sign * value >= sign * config.threshold:
+            self.stopped = f"{name} reached {config.threshold} at step {step}"
+        elif config.patience is not None and self._patience >= config.patience:
+            self.stopped = f"{name} has not risen above its value at step {self.best_step}"
+        if self.stopped:
+            show(f"stopping early: {self.stopped}")
+        return improved
+
+    # --- training ---
+
+    def _bank(self, split: str) -> Bank:
+        if split not in self._banks:
+            chosen = look_up(self._splits, split, "split")
+            bank = make_bank(chosen, self._config.data.dtype)
+            self._banks[split] = jax.tree.map(jnp.asarray, bank)
+        return self._banks[split]
+
+    def _init(self, key: Key, bank: Bank) -> Population:
+        config = self._config.population
+        init_key, batch_key = jax.random.split(key)
+        batch = draw(bank, batch_key, jnp.zeros((), int), 2, 0.0, None)
+        return population.init_population(
+            self._game, self._optimizers, init_key, batch, config.num_speakers, config.num_listeners
+        )
+
+    def _start_from(self, members: Population, run_dir: str) -> Population:
+        """Takes agents and EMA targets from another run; optimisers begin anew."""
+        like = {
+            "population": {
+                "speakers": {"agent": members.speakers.agent},
+                "listeners": {"agent": members.listeners.agent},
+                "targets": members.targets,
+            }
+        }
+        _, tree = read_checkpoint(run_dir, like)
+        found = jax.tree.map(jnp.asarray, tree["population"])
+        return members._replace(
+            speakers=members.speakers._replace(agent=found["speakers"]["agent"]),
+            listeners=members.listeners._replace(agent=found["listeners"]["agent"]),
+            targets=found["targets"],
+        )
+
+    def _compile(self) -> Callable[..., Any]:
+        config, game = self._config, self._game
+        meetings = population.make_meetings(config.population)
+        execution = population.choose_execution(
+            config.population,
+            config.data.batch_size // jax.device_count(),
+            meetings.disjoint,
+            first(self._population).speakers.agent.params,
+        )
+        communicate = updates.communicate(
+            game, self._optimizers, meetings, execution, config.optimizer.target_ema, AXIS
+        )
+        imitate = None
+        if config.updates.imitate.every is not None:
+            imitate = updates.imitate(game, self._optimizers, config.updates.imitate, AXIS)
+        draw_batch = partial(
+            draw,
+            batch_size=config.data.batch_size,
+            noise=config.game.input_noise,
+            axis_name=AXIS,
+        )
+        many = updates.repeat(communicate, imitate, config.updates.imitate.every, draw_batch)
+        return jax.pmap(many, AXIS, in_axes=(0, 0, 0, None, None), donate_argnums=0)
+
+    def _advance(self, step: int, count: int, key: Key) -> dict[str, Any]:
+        """Makes `count` steps from `step` in one compiled call."""
+        self._population, done, scalars = self._many(
+            self._population, self._train_bank, key, np.int32(step), np.int32(count)
+        )
+        done, scalars = jax.device_get(
+            jax.tree.map(lambda x: x.addressable_data(0)[0], (done, scalars))
+        )
+        if done < count:
+            raise FloatingPointError(
+                f"the loss or its gradient is not finite at step {step + int(done)}; "
+                f"the last good checkpoint is kept in {self._run.directory.checkpoints}"
+            )
+        return scalars
+
+    def _steps_until_something(self, step: int) -> int:
+        config = self._config
+        intervals = [config.population.updates_per_call, config.evaluation.every]
+        if config.interval_type == "steps":
+            intervals += [config.log_train_data_interval, config.save_checkpoint_interval]
+        stops = [(step // every + 1) * every for every in intervals[1:] if every]
+        return min(intervals[0], config.training_steps - step, *(stop - step for stop in stops))
+
+
+def best_metric(config: ConfigDict, evaluator: Evaluator, bank: Bank) -> str:
+    """The value that decides which checkpoint is best; `@C` above the split's size becomes it."""
+    name, at, count = config.best_metric.partition("@")
+    size = bank.inputs.shape[0]
+    if at and int(count) > size:
+        return f"{name}@{size}"
+    return config.best_metric
+
+
+def _measure(record: EvalRecord, config: ConfigDict) -> dict[str, Any]:
+    options = {"topographic_similarity": {"max_examples": config.evaluation.max_examples}}
+    return metrics.compute(record, config.evaluation.metrics, options)

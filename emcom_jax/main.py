@@ -1,0 +1,26 @@
+"""Flags -> config -> experiment -> run; nothing else. See --help."""
+
+import sys
+
+from absl import app
+
+from emcom_jax.runtime import flags
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    # Imported after the flags are read, so that --help and a mistake answer at once.
+    from emcom_jax.experiments.population import PopulationExperiment
+    from emcom_jax.runtime.run import Preempted, start
+
+    try:
+        start(PopulationExperiment, flags.CONFIG.value, flags.config_path(), flags.MODE.value)
+    except Preempted as stop:
+        print(stop)
+        sys.exit(128 + 15)
+    except (ValueError, OSError, FloatingPointError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=flags.parse)

@@ -1,0 +1,149 @@
+"""One run: its directory, checkpoints and writers, and how an experiment is carried through."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+from jaxline import train as jaxline_train
+from jaxline.experiment import AbstractExperiment
+from ml_collections import ConfigDict
+
+from emcom_jax.metrics import records
+from emcom_jax.runtime import flags
+from emcom_jax.runtime.checkpoints import Checkpointer
+from emcom_jax.runtime.devices import prepare_jaxline
+from emcom_jax.runtime.preemption import Preemption
+from emcom_jax.runtime.progress import Progress
+from emcom_jax.runtime.run_directory import RunDirectory, open_run
+from emcom_jax.runtime.writers import Writer
+from emcom_jax.types import EvalRecord
+
+
+class Preempted(Exception):
+    """Training was asked to stop, and has saved."""
+
+    def __init__(self, signal: str, step: int):
+        super().__init__(f'stopped by {signal} at step {step}; the same command goes on from there')
+
+
+class Run:
+    """What an experiment needs of the outside world while it trains or evaluates."""
+
+    def __init__(self, config: ConfigDict, directory: RunDirectory, mode: str):
+        self.directory = directory
+        self._config = config
+        self._mode = mode
+        if mode == 'train':
+            self.writer = Writer(directory.metrics, directory.tensorboard)
+        self.checkpointer = Checkpointer(
+            directory.checkpoints,
+            max_to_keep=config.max_checkpoints_to_keep,
+            read_only=mode != 'train',
+        )
+
+    def begin(self, step: int) -> None:
+        """Goes on from `step`: what was written after it will be written again."""
+        self.writer.cut_back(step)
+
+    @contextmanager
+    def watch(self, step: int) -> Iterator[tuple[Progress, Preemption]]:
+        """Shows progress and listens for signals while training goes on from `step`."""
+        config = self._config
+        updates = config.population.pairs_per_step
+        progress = Progress(config.training_steps, step, updates_per_step=updates)
+        with Preemption() as preemption, progress:
+            yield progress, preemption
+
+    def keep_record(self, record: EvalRecord) -> None:
+        """Saves a record for metrics and reports; the last one of each split stays."""
+        if self._mode == 'train' and jax.process_index() == 0:
+            self.directory.records.mkdir(exist_ok=True)
+            records.save(record, self.directory.records / f'{record.split}.npz')
+
+
+def train(experiment_class: type[AbstractExperiment], config: ConfigDict, run: Run) -> dict:
+    """Trains under jaxline, from the newest checkpoint if there is one; then evaluates the best.
+
+    Returns the summary, which is also in the run directory.
+    """
+    made = []
+
+    def make(mode: str, init_rng: Any, config: ConfigDict) -> AbstractExperiment:
+        made.append(experiment_class(mode, init_rng, config, run))
+        return made[0]
+
+    started = time.monotonic()
+    prepare_jaxline()
+    jaxline_train.train(make, flags.to_jaxline(config), run.checkpointer, run.writer)
+    state = run.checkpointer.get_experiment_state('latest')
+    step, experiment = state.global_step, made[0]
+    stopped = experiment.stopped
+    # All that was trained is saved; from here on the experiment holds the best agents.
+    run.checkpointer.restore('best')
+    summary = {'step': step, 'best_step': state.global_step, 'stopped': stopped}
+    for split in ('valid', 'test'):
+        summary[split] = experiment.evaluate_on(split, state.global_step)
+    run.writer.write(state.global_step, 'test', summary['test'])
+    summary['wall_s'] = round(time.monotonic() - started, 1)
+    run.directory.write_summary(summary)
+    return summary
+
+
+def evaluate(
+    experiment_class: type[AbstractExperiment], config: ConfigDict, run: Run, mode: str
+) -> dict:
+    """Evaluates the best checkpoint (else the latest) of a run; `mode` is eval_<split>."""
+    values = {}
+
+    class Keep:
+        """Takes the values that jaxline hands to its writer."""
+
+        def write_scalars(self, global_step: int, scalars: dict) -> None:
+            values.update(step=global_step, **{mode.removeprefix('eval_'): scalars})
+
+    def make(mode: str, init_rng: Any, config: ConfigDict) -> AbstractExperiment:
+        return experiment_class(mode, init_rng, config, run)
+
+    prepare_jaxline()
+    jaxline_train.evaluate(make, flags.to_jaxline(config), run.checkpointer, Keep(), mode)
+    return values
+
+
+def start(
+    experiment_class: type[AbstractExperiment], config: ConfigDict, config_path: str, mode: str
+) -> None:
+    """Does what one command line asks for, and prints what came of it."""
+    directory = open_run(config, config_path, train=mode == 'train')
+    if mode != 'train':
+        show(evaluate(experiment_class, config, Run(config, directory, mode), mode))
+        return
+    if directory.is_finished(config.training_steps):
+        print(
+            f'{directory} is finished; raise --config.training_steps to go on, '
+            'or choose another --config.run_dir'
+        )
+        return
+    summary = train(experiment_class, config, Run(config, directory, mode))
+    show(summary)
+    print(f'run directory: {directory}')
+
+
+def show(summary: dict[str, Any]) -> None:
+    """Prints the single values of each split as a table, intervals beside what they belong to."""
+    splits = [name for name, values in summary.items() if isinstance(values, dict)]
+    names = [name for name in summary[splits[0]] if not name.endswith('_ci95')]
+    names = [name for name in names if not isinstance(summary[splits[0]][name], list)]
+    width = max(map(len, names))
+    print(f'\n{"":{width}}' + ''.join(f'  {split:>22}' for split in splits))
+    for name in names:
+        cells = []
+        for split in splits:
+            cell = f'{summary[split][name]:.3f}'
+            interval = summary[split].get(f'{name}_ci95')
+            if interval:
+                cell += ' [{:.3f}, {:.3f}]'.format(*interval)
+            cells.append(f'  {cell:>22}')
+        print(f'{name:{width}}' + ''.join(cells))
+    print()
