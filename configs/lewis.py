@@ -5,9 +5,12 @@ Paper: Chaabouni et al., Emergent communication at scale, ICLR 2022.
     python -m emcom_jax.main --config=configs/lewis.py            digits, two minutes on two cores
     python -m emcom_jax.main --config=configs/lewis.py:VARIANT
 
-    debug               seconds; every code path
+    debug               seconds; every code path (combines with the others: debug,gumbel)
+    policy_gradient     a dueling critic in place of REINFORCE's baseline
+    gumbel, gumbel_st   Gumbel-softmax, straight-through
+    continuous          real vectors for symbols: a control
     imagenet, celeba    the paper's setting on DeepMind's BYOL features, one pair
-    imagenet_imitation  ten pairs, a student imitates the best speaker every ten steps
+    imagenet_imitation  ten pairs; four students imitate the best speaker every ten steps
 
 Expected: the unseen digits are picked at about 0.95 among 128 candidates after 4,000 steps.
 """
@@ -57,9 +60,23 @@ PAPER = {
     'evaluation.best_is_highest': False,
 }
 
+PATHWISE = {'loss.speaker.name': 'pathwise', 'speaker.head': 'policy'}
+
 VARIANTS = {
-    '': {},
     'debug': DEBUG,
+    'policy_gradient': {
+        'loss.speaker.name': 'policy_gradient',
+        'speaker.head': 'policy_q_value',
+    },
+    'gumbel': PATHWISE | {'channel.kind': 'gumbel'},
+    'gumbel_st': PATHWISE | {'channel.kind': 'gumbel_st'},
+    'continuous': PATHWISE
+    | {
+        'channel.kind': 'continuous',
+        'loss.speaker.entropy': 0.0,
+        'loss.speaker.kl': 0.0,
+        'evaluation.metrics': ('accuracy', 'voting'),
+    },
     'imagenet': PAPER,
     'celeba': PAPER | {'data.name': 'byol_celeb_a2', 'training_steps': 300_000},
     'imagenet_imitation': PAPER

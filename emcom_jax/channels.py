@@ -14,7 +14,7 @@ from emcom_jax.types import Array, Key, Message
 
 END = 0  # The symbol that ends a message of variable length.
 
-DIFFERENTIABLE = {"categorical": False, "gumbel": True, "gumbel_st": True, "continuous": True}
+DIFFERENTIABLE = {'categorical': False, 'gumbel': True, 'gumbel_st': True, 'continuous': True}
 
 
 def gumbel_noise(key: Key, index: Array, length: int, vocab_size: int) -> Array:
@@ -35,10 +35,10 @@ def relax(kind: str, logits: Array, noise: Array, temperature: Array | float) ->
     gumbel_st: the same, one-hot in the forward pass (straight-through).
     continuous: tanh of the logits, without noise; a control, not a language.
     """
-    if kind == "continuous":
+    if kind == 'continuous':
         return jnp.tanh(logits)
     weights = jax.nn.softmax((logits + noise) / temperature)
-    if kind == "gumbel":
+    if kind == 'gumbel':
         return weights
     hard = jax.nn.one_hot(choose(weights), logits.shape[-1], dtype=weights.dtype)
     return hard + weights - jax.lax.stop_gradient(weights)

@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 from emcom_jax import losses, metrics
-from emcom_jax.config import require
+from emcom_jax.config import get, require
 from emcom_jax.games import GAMES
 from emcom_jax.tables import look_up
 from emcom_jax.types import Source
@@ -19,147 +19,148 @@ def check(config: ConfigDict, source: Source, num_devices: int) -> None:
     _check_batch(config, source, num_devices)
     _check_population(config)
     _check_evaluation(config)
-    look_up(GAMES, config.game.name, "game").check(config, source)
+    look_up(GAMES, config.game.name, 'game').check(config, source)
 
 
 def _check_counts(config: ConfigDict) -> None:
     """Numbers that must be positive."""
     for key in (
-        "training_steps",
-        "log_train_data_interval",
-        "save_checkpoint_interval",
-        "max_checkpoints_to_keep",
-        "data.batch_size",
-        "speaker.hidden_size",
-        "speaker.embed_size",
-        "speaker.num_layers",
-        "speaker.num_heads",
-        "listener.hidden_size",
-        "listener.embed_size",
-        "listener.num_layers",
-        "listener.num_heads",
-        "population.num_speakers",
-        "population.num_listeners",
-        "population.pairs_per_step",
-        "population.updates_per_call",
-        "evaluation.redraws",
-        "evaluation.batch_size",
+        'training_steps',
+        'log_train_data_interval',
+        'save_checkpoint_interval',
+        'max_checkpoints_to_keep',
+        'data.batch_size',
+        'speaker.hidden_size',
+        'speaker.embed_size',
+        'speaker.num_layers',
+        'speaker.num_heads',
+        'listener.hidden_size',
+        'listener.embed_size',
+        'listener.num_layers',
+        'listener.num_heads',
+        'population.num_speakers',
+        'population.num_listeners',
+        'population.pairs_per_step',
+        'population.updates_per_call',
+        'evaluation.redraws',
+        'evaluation.batch_size',
     ):
-        value = config
-        for part in key.split("."):
-            value = value[part]
-        require(config, key, value >= 1, "must be at least 1")
+        require(config, key, get(config, key) >= 1, 'must be at least 1')
     require(
-        config, "interval_type", config.interval_type in ("steps", "secs"), _one("steps", "secs")
+        config, 'interval_type', config.interval_type in ('steps', 'secs'), _one('steps', 'secs')
     )
 
 
 def _check_batch(config: ConfigDict, source: Source, num_devices: int) -> None:
     batch = config.data.batch_size
-    size = len(source.splits["train"].inputs)
+    size = len(source.splits['train'].inputs)
     require(
         config,
-        "data.batch_size",
+        'data.batch_size',
         batch % num_devices == 0,
-        f"must be a multiple of the number of devices, which is {num_devices}",
+        f'must be a multiple of the number of devices, which is {num_devices}',
     )
     require(
         config,
-        "data.batch_size",
+        'data.batch_size',
         batch <= size,
-        f"must be at most {size}, the number of training examples of {source.name}",
+        f'must be at most {size}, the number of training examples of {source.name}',
     )
     listener = config.loss.listener
     others = (batch if listener.across_devices else batch // num_devices) - 1
     distractors = listener.num_distractors
     require(
         config,
-        "loss.listener.num_distractors",
+        'loss.listener.num_distractors',
         distractors is None or 1 <= distractors <= others,
-        f"must lie between 1 and {others}, the number of other candidates in a batch",
+        f'must lie between 1 and {others}, the number of other candidates in a batch',
     )
     require(
         config,
-        "data.dtype",
-        config.data.dtype in ("float16", "float32"),
-        _one("float16", "float32"),
+        'data.dtype',
+        config.data.dtype in ('float16', 'float32'),
+        _one('float16', 'float32'),
     )
 
 
 def _check_population(config: ConfigDict) -> None:
     group = config.population
-    pairings, modes = ("matching", "independent", "fixed"), ("auto", "vmap", "map", "unroll")
-    require(config, "population.pairing", group.pairing in pairings, _one(*pairings))
-    require(config, "population.execution", group.execution in modes, _one(*modes))
+    pairings, modes = ('matching', 'independent', 'fixed'), ('auto', 'vmap', 'map', 'unroll')
+    require(config, 'population.pairing', group.pairing in pairings, _one(*pairings))
+    require(config, 'population.execution', group.execution in modes, _one(*modes))
     fewer = min(group.num_speakers, group.num_listeners)
-    if group.pairing == "matching":
+    if group.pairing == 'matching':
         require(
             config,
-            "population.pairs_per_step",
+            'population.pairs_per_step',
             group.pairs_per_step <= fewer,
-            f"must be at most {fewer}: under matching every agent plays at most once a step",
+            f'must be at most {fewer}: under matching every agent plays at most once a step',
         )
-    if group.pairing == "fixed":
-        require(config, "population.pairs", bool(group.pairs), "must list pairs for pairing=fixed")
+    if group.pairing == 'fixed':
+        require(config, 'population.pairs', bool(group.pairs), 'must list pairs for pairing=fixed')
         require(
             config,
-            "population.pairs_per_step",
+            'population.pairs_per_step',
             group.pairs_per_step == len(group.pairs),
-            f"must be {len(group.pairs)}, the number of population.pairs",
+            f'must be {len(group.pairs)}, the number of population.pairs',
         )
     else:
-        require(config, "population.pairs", group.pairs is None, "is read only with pairing=fixed")
+        require(config, 'population.pairs', group.pairs is None, 'is read only with pairing=fixed')
     imitate = config.updates.imitate
-    teachers = ("best", "worst", "random")
-    require(config, "updates.imitate.teacher", imitate.teacher in teachers, _one(*teachers))
+    teachers = ('best', 'worst', 'random')
+    require(config, 'updates.imitate.teacher', imitate.teacher in teachers, _one(*teachers))
     if imitate.every is not None:
-        require(config, "updates.imitate.every", imitate.every >= 1, "must be at least 1")
+        require(config, 'updates.imitate.every', imitate.every >= 1, 'must be at least 1')
         most = max(1, group.num_speakers - 1)
         require(
             config,
-            "updates.imitate.num_students",
+            'updates.imitate.num_students',
             1 <= imitate.num_students <= most,
-            f"must lie between 1 and {most}, as there are {group.num_speakers} speakers",
+            f'must lie between 1 and {most}, as there are {group.num_speakers} speakers',
         )
     ema = config.optimizer.target_ema
-    require(config, "optimizer.target_ema", 0 <= ema <= 1, "is a decay: it must lie in [0, 1]")
+    require(config, 'optimizer.target_ema', 0 <= ema <= 1, 'is a decay: it must lie in [0, 1]')
 
 
 def _check_evaluation(config: ConfigDict) -> None:
     group = config.evaluation
-    require(config, "evaluation.every", group.every >= 0, "must be 0 (at the end only) or more")
+    require(config, 'evaluation.every', group.every >= 0, 'must be 0 (at the end only) or more')
     require(
         config,
-        "evaluation.num_candidates",
+        'evaluation.num_candidates',
         bool(group.num_candidates) and min(group.num_candidates, default=0) >= 2,
-        "must hold numbers of at least 2",
+        'must hold numbers of at least 2',
     )
-    require(config, "evaluation.input_noise", group.input_noise >= 0, "must not be negative")
+    require(config, 'evaluation.input_noise', group.input_noise >= 0, 'must not be negative')
     require(
         config,
-        "evaluation.channel_noise",
+        'evaluation.channel_noise',
         0 <= group.channel_noise <= 1,
-        "is a rate: it must lie in [0, 1]",
+        'is a rate: it must lie in [0, 1]',
     )
+    picks = look_up(losses.LISTENER_LOSSES, config.loss.listener.name, 'listener loss').labels == 0
+    name = group.best_metric.partition('@')[0]
+    if name in ('accuracy', 'loss', 'accuracy_vote', 'accuracy_average'):
+        known = [f'{name}@{count}' for count in group.num_candidates] if picks else [name]
+        require(config, 'evaluation.best_metric', group.best_metric in known, _one(*known))
     if group.patience is not None:
-        require(config, "evaluation.patience", group.patience >= 1, "must be at least 1")
+        require(config, 'evaluation.patience', group.patience >= 1, 'must be at least 1')
     for name in group.metrics:
-        look_up(metrics.METRICS, name, "metric")
-    for role in ("speaker", "listener"):
+        look_up(metrics.METRICS, name, 'metric')
+    for role in ('speaker', 'listener'):
         core = config[role]
-        if core.core == "transformer":
+        if core.core == 'transformer':
             require(
                 config,
-                f"{role}.hidden_size",
+                f'{role}.hidden_size',
                 core.hidden_size % core.num_heads == 0,
-                f"must be a multiple of {role}.num_heads={core.num_heads}",
+                f'must be a multiple of {role}.num_heads={core.num_heads}',
             )
         else:
             require(
-                config, f"{role}.num_layers", core.num_layers == 1, "must be 1 unless a transformer"
+                config, f'{role}.num_layers', core.num_layers == 1, 'must be 1 unless a transformer'
             )
-    look_up(losses.LISTENER_LOSSES, config.loss.listener.name, "listener loss")
 
 
 def _one(*names: str) -> str:
-    return "must be one of " + ", ".join(names)
+    return 'must be one of ' + ', '.join(names)

@@ -1,10 +1,12 @@
 """The keys of every recipe, with their defaults.
 
-A recipe in `configs/` starts from `base()` and states what it changes. The groups stand in the order
-in which data flows: data, game, channel, speaker, listener, loss, optimizer, population, updates,
+A recipe in `configs/` starts from `base()` and states what it changes. The groups stand in the
+order in which data flows: data, game, channel, speaker, listener, loss, optimizer, population, updates,
 evaluation. Optional keys are placeholders, so that a flag can set them; unknown keys are refused.
 """
 
+import functools
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,30 +18,30 @@ from emcom_jax.tables import look_up
 
 def _core() -> dict[str, Any]:
     return {
-        "core": "lstm",  # lstm | gru | transformer
-        "hidden_size": 128,
-        "embed_size": 10,
-        "num_layers": 1,  # Transformer only.
-        "num_heads": 4,  # Transformer only.
+        'core': 'lstm',  # lstm | gru | transformer
+        'hidden_size': 128,
+        'embed_size': 10,
+        'num_layers': 1,  # Transformer only.
+        'num_heads': 4,  # Transformer only.
     }
 
 
 def _optimizer() -> dict[str, Any]:
     return {
-        "name": "adam",  # Any optax optimiser that takes a learning rate.
-        "learning_rate": 1e-3,
-        "schedule": "constant",  # constant | cosine | linear | exponential, with warm-up.
-        "warmup_steps": 0,
-        "end_factor": 0.0,  # The schedule ends at learning_rate * end_factor.
-        "clip_norm": placeholder(float),  # Clip the agent's gradient to this global norm.
+        'name': 'adam',  # Any optax optimiser that takes a learning rate.
+        'learning_rate': 1e-3,
+        'schedule': 'constant',  # constant | cosine | linear | exponential, with warm-up.
+        'warmup_steps': 0,
+        'end_factor': 0.0,  # The schedule ends at learning_rate * end_factor.
+        'clip_norm': placeholder(float),  # Clip the agent's gradient to this global norm.
         # Passed to the optimiser when set; refused if it does not know them.
-        "b1": placeholder(float),
-        "b2": placeholder(float),
-        "eps": placeholder(float),
-        "weight_decay": placeholder(float),
-        "momentum": placeholder(float),
-        "nesterov": placeholder(bool),
-        "decay": placeholder(float),
+        'b1': placeholder(float),
+        'b2': placeholder(float),
+        'eps': placeholder(float),
+        'weight_decay': placeholder(float),
+        'momentum': placeholder(float),
+        'nesterov': placeholder(bool),
+        'decay': placeholder(float),
     }
 
 
@@ -49,7 +51,7 @@ def base() -> ConfigDict:
     # jaxline's own keys.
     config.training_steps = 4000
     config.random_seed = 42
-    config.interval_type = "steps"  # Unit of the three intervals below: steps | secs.
+    config.interval_type = 'steps'  # Unit of the three intervals below: steps | secs.
     config.log_train_data_interval = 100
     config.save_checkpoint_interval = 1000
     config.max_checkpoints_to_keep = 3
@@ -58,127 +60,130 @@ def base() -> ConfigDict:
     config.from_run = placeholder(str)  # Start from the agents of this run directory.
 
     config.data = {
-        "name": "digits",  # A key of emcom_jax.data.SOURCES.
-        "path": placeholder(str),  # Where it lies; None means the folder of emcom_datasets.
-        "batch_size": 128,  # Over all devices.
-        "seed": 0,  # Of the splits that a source draws itself.
-        "dtype": "float32",  # Storage on disk and device: float16 | float32.
-        "attributes": 4,  # concepts: number of attributes ...
-        "values": 10,  # ... values of each ...
-        "held_out": 0.2,  # ... share of combinations kept for valid and test.
+        'name': 'digits',  # A key of emcom_jax.data.SOURCES.
+        'path': placeholder(str),  # Where it lies; None means the folder of emcom_datasets.
+        'batch_size': 128,  # Over all devices.
+        'seed': 0,  # Of the splits that a source draws itself.
+        'dtype': 'float32',  # Storage on disk and device: float16 | float32.
+        'attributes': 4,  # concepts: number of attributes ...
+        'values': 10,  # ... values of each ...
+        'held_out': 0.2,  # ... share of combinations kept for valid and test.
     }
     config.game = {
-        "name": "lewis",  # A key of emcom_jax.games.GAMES.
-        "input_noise": 0.0,  # In training; in standard deviations of each feature, for each agent.
+        'name': 'lewis',  # A key of emcom_jax.games.GAMES.
+        'input_noise': 0.0,  # In training; in standard deviations of each feature, for each agent.
     }
     config.channel = {
-        "kind": "categorical",  # categorical | gumbel | gumbel_st | continuous
-        "vocab_size": 20,
-        "length": 10,  # Symbols of a message; its maximum if variable.
-        "variable_length": False,  # Symbol 0 then ends the message, and counts in its length.
-        "noise": 0.0,  # Rate at which symbols are replaced on their way, in training.
-        "temperature": 1.0,  # Gumbel-softmax ...
-        "temperature_mode": "fixed",  # ... fixed | scheduled | learned (from temperature) ...
-        "temperature_end": 0.1,  # ... scheduled: reached exponentially at training_steps.
+        'kind': 'categorical',  # categorical | gumbel | gumbel_st | continuous
+        'vocab_size': 20,
+        'length': 10,  # Symbols of a message; its maximum if variable.
+        'variable_length': False,  # Symbol 0 then ends the message, and counts in its length.
+        'noise': 0.0,  # Rate at which symbols are replaced on their way, in training.
+        'temperature': 1.0,  # Gumbel-softmax ...
+        'temperature_mode': 'fixed',  # ... fixed | scheduled | learned (from temperature) ...
+        'temperature_end': 0.1,  # ... scheduled: reached exponentially at training_steps.
     }
     config.speaker = {
-        "torso": "identity",  # identity | mlp
-        "torso_sizes": (256,),
+        'torso': 'identity',  # identity | mlp
+        'torso_sizes': (256,),
         **_core(),
-        "head": "policy_value",  # policy | policy_value | policy_q_value
-        "head_sizes": (),  # Hidden layers of every head.
+        'head': 'policy_value',  # policy | policy_value | policy_q_value
+        'head_sizes': (),  # Hidden layers of every head.
     }
     config.listener = {
         **_core(),
-        "projection_sizes": (128,),  # Of the message and of the candidates; the last is the space.
+        'projection_sizes': (128,),  # Of the message and of the candidates; the last is the space.
     }
     config.loss = {
-        "speaker": {
-            "name": "reinforce",  # reinforce | policy_gradient | pathwise
-            "reward": "success",  # success | log_likelihood
-            "baseline": True,  # reinforce: subtract the value head's prediction.
-            "entropy": 1e-4,
-            "kl": 0.5,  # To the EMA speaker along the same message.
-            "length_cost": 0.0,  # Reward lost for each symbol.
+        'speaker': {
+            'name': 'reinforce',  # reinforce | policy_gradient | pathwise
+            'reward': 'success',  # success | log_likelihood
+            'baseline': True,  # reinforce: subtract the value head's prediction.
+            'entropy': 1e-4,
+            'kl': 0.5,  # To the EMA speaker along the same message.
+            'length_cost': 0.0,  # Reward lost for each symbol.
         },
-        "listener": {
-            "name": "info_nce",  # info_nce | classification | multi_classification
-            "num_distractors": placeholder(int),  # None: all others of the batch.
-            "temperature": 0.1,
-            "across_devices": True,  # Candidates from all devices, not only its own.
-            "label": "class",  # classification, multi_classification: which label to name.
+        'listener': {
+            'name': 'info_nce',  # info_nce | classification | multi_classification
+            'num_distractors': placeholder(int),  # None: all others of the batch.
+            'temperature': 0.1,
+            'across_devices': True,  # Candidates from all devices, not only its own.
+            'label': 'class',  # classification, multi_classification: which label to name.
         },
     }
     config.optimizer = {
-        "speaker": _optimizer(),
-        "listener": _optimizer(),
-        "shared": _optimizer(),
-        "target_ema": 0.99,
+        'speaker': _optimizer(),
+        'listener': _optimizer(),
+        'shared': _optimizer(),
+        'target_ema': 0.99,
     }
     config.population = {
-        "num_speakers": 1,
-        "num_listeners": 1,
-        "pairs_per_step": 1,
-        "pairing": "matching",  # matching | independent | fixed
-        "pairs": placeholder(tuple),  # fixed: the (speaker, listener) pairs of every step.
-        "graph": placeholder(tuple),  # (speaker, listener) pairs that may meet; None: all.
-        "speaker_learns": placeholder(tuple),  # Pairs whose games teach the speaker; None: all.
-        "listener_learns": placeholder(tuple),  # Pairs whose games teach the listener; None: all.
-        "execution": "auto",  # vmap | map | unroll | auto
-        "updates_per_call": 50,  # Steps in one compiled call.
+        'num_speakers': 1,
+        'num_listeners': 1,
+        'pairs_per_step': 1,
+        'pairing': 'matching',  # matching | independent | fixed
+        'pairs': placeholder(tuple),  # fixed: the (speaker, listener) pairs of every step.
+        'graph': placeholder(tuple),  # (speaker, listener) pairs that may meet; None: all.
+        'speaker_learns': placeholder(tuple),  # Pairs whose games teach the speaker; None: all.
+        'listener_learns': placeholder(tuple),  # Pairs whose games teach the listener; None: all.
+        'execution': 'auto',  # vmap | map | unroll | auto
+        'updates_per_call': 50,  # Steps in one compiled call.
     }
     config.updates = {
-        "imitate": {
-            "every": placeholder(int),  # Steps between imitations; None: never.
-            "teacher": "best",  # best | worst | random, of the speakers drawn.
-            "num_students": 1,
+        'imitate': {
+            'every': placeholder(int),  # Steps between imitations; None: never.
+            'teacher': 'best',  # best | worst | random, of the speakers drawn.
+            'num_students': 1,
         },
     }
     config.evaluation = {
-        "every": 500,  # Steps between validations; 0: only at the end.
-        "num_candidates": (16, 128),
-        "redraws": 5,  # Draws of candidates that an accuracy is averaged over.
-        "batch_size": 1024,
-        "metrics": (
-            "accuracy",
-            "voting",
-            "topographic_similarity",
-            "message_entropy",
-            "distinct_messages",
-            "speaker_distance",
+        'every': 500,  # Steps between validations; 0: only at the end.
+        'num_candidates': (16, 128),
+        'redraws': 5,  # Draws of candidates that an accuracy is averaged over.
+        'batch_size': 1024,
+        'metrics': (
+            'accuracy',
+            'voting',
+            'topographic_similarity',
+            'message_entropy',
+            'distinct_messages',
+            'speaker_distance',
         ),
-        "max_examples": 1000,  # Of a split, in metrics that compare all pairs of messages.
-        "input_noise": 0.0,
-        "channel_noise": 0.0,
-        "best_metric": "accuracy@128",  # On valid; decides the best checkpoint and early stopping.
-        "best_is_highest": True,
-        "patience": placeholder(int),  # Stop after so many validations without a better one.
-        "threshold": placeholder(float),  # Stop when best_metric reaches this.
+        'max_examples': 1000,  # Of a split, in metrics that compare all pairs of messages.
+        'input_noise': 0.0,
+        'channel_noise': 0.0,
+        'best_metric': 'accuracy@128',  # On valid; decides the best checkpoint and early stopping.
+        'best_is_highest': True,
+        'patience': placeholder(int),  # Stop after so many validations without a better one.
+        'threshold': placeholder(float),  # Stop when best_metric reaches this.
     }
     return config.lock()
 
 
 def recipe(variant: str, variants: Mapping[str, Mapping[str, Any]]) -> ConfigDict:
-    """Returns `base()` with the changes {'group.key': value} that a recipe's variant names.
+    """Returns `base()` with the changes that a recipe's variant names.
+
+    Args:
+      variant: '', a name, or several with commas between them, applied in that order.
+      variants: name -> {'group.key': value}.
 
     Raises:
-      ValueError: the variant is unknown.
+      ValueError: a variant is unknown.
     """
     config = base()
-    for path, value in look_up(variants, variant, "variant").items():
-        *groups, key = path.split(".")
-        target = config
-        for group in groups:
-            target = target[group]
-        target[key] = value
+    for name in variant.split(',') if variant else ():
+        for path, value in look_up(variants, name, 'variant').items():
+            *groups, key = path.rsplit('.', 1)
+            (get(config, groups[0]) if groups else config)[key] = value
     return config
+
+
+def get(config: ConfigDict, key: str) -> Any:
+    """Returns the value at 'group.key'."""
+    return functools.reduce(operator.getitem, key.split('.'), config)
 
 
 def require(config: ConfigDict, key: str, holds: bool, sentence: str) -> None:
     """Raises ValueError `key=value sentence` unless `holds`; the sentence says what is right."""
-    if holds:
-        return
-    value = config
-    for part in key.split("."):
-        value = value[part]
-    raise ValueError(f"{key}={value!r} {sentence}")
+    if not holds:
+        raise ValueError(f'{key}={get(config, key)!r} {sentence}')

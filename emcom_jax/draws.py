@@ -1,4 +1,4 @@
-"""Random draws that do not depend on how a batch is split over devices, in O(1) for each element."""
+"""Random draws that do not depend on how a batch is split over devices, each in O(1)."""
 
 import jax
 import jax.numpy as jnp

@@ -74,7 +74,7 @@ class Evaluator:
 
             message, guess = _in_chunks(of_rows, bank.inputs.shape[0], self._config.batch_size)
             message = jax.tree.map(lambda leaf: leaf[0], message)
-            spoken = message.symbols if self._game.kind == "symbols" else message.relaxed
+            spoken = message.symbols if self._game.kind == 'symbols' else message.relaxed
             lengths = message.mask.sum(axis=1).astype(jnp.int32)
             return spoken, lengths, self._judge(guess, bank, counts)
 

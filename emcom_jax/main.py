@@ -19,8 +19,8 @@ def main(argv: list[str]) -> None:
         print(stop)
         sys.exit(128 + 15)
     except (ValueError, OSError, FloatingPointError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f'error: {error}')
 
 
-if __name__ == "__main__":
+if __name__ == '__main__':
     app.run(main, flags_parser=flags.parse)

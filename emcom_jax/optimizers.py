@@ -16,11 +16,11 @@ from ml_collections import ConfigDict
 from emcom_jax.tables import look_up
 from emcom_jax.types import Array, Tree
 
-_OPTIONS = ("b1", "b2", "eps", "weight_decay", "momentum", "nesterov", "decay")
+_OPTIONS = ('b1', 'b2', 'eps', 'weight_decay', 'momentum', 'nesterov', 'decay')
 
 
 class Optimizer(NamedTuple):
-    """init: params -> opt_state. update: (grads, opt_state, params, step) -> (params, opt_state)."""
+    """init: params -> state. update: (grads, state, params, global step) -> (params, state)."""
 
     init: Callable[[Tree], Tree]
     update: Callable[[Tree, Tree, Tree, Array], tuple[Tree, Tree]]
@@ -37,11 +37,11 @@ def make_optimizer(config: ConfigDict, training_steps: int) -> Optimizer:
     known = inspect.signature(constructor).parameters
     for name in options:
         if name not in known:
-            has = ", ".join(option for option in _OPTIONS if option in known)
-            raise ValueError(f"optimiser {config.name} has no option {name}; of ours it has: {has}")
+            has = ', '.join(option for option in _OPTIONS if option in known)
+            raise ValueError(f'optimiser {config.name} has no option {name}; of ours it has: {has}')
     schedule = make_schedule(config, training_steps)
     # The learning rate is part of the state only to be replaced before each update.
-    transform = optax.inject_hyperparams(constructor, static_args=set(known) - {"learning_rate"})(
+    transform = optax.inject_hyperparams(constructor, static_args=set(known) - {'learning_rate'})(
         learning_rate=config.learning_rate, **options
     )
     clip = config.clip_norm
@@ -50,7 +50,7 @@ def make_optimizer(config: ConfigDict, training_steps: int) -> Optimizer:
         if clip is not None:
             norm = optax.global_norm(grads)
             grads = jax.tree.map(lambda g: g * jnp.minimum(1.0, clip / (norm + 1e-12)), grads)
-        opt_state = opt_state._replace(hyperparams={"learning_rate": schedule(step)})
+        opt_state = opt_state._replace(hyperparams={'learning_rate': schedule(step)})
         updates, opt_state = transform.update(grads, opt_state, params)
         return optax.apply_updates(params, updates), opt_state
 
@@ -66,12 +66,12 @@ def make_schedule(config: ConfigDict, training_steps: int) -> Callable[[Array], 
     rate, end = config.learning_rate, config.learning_rate * config.end_factor
     steps = max(1, training_steps - config.warmup_steps)
     decays = {
-        "constant": lambda: optax.constant_schedule(rate),
-        "cosine": lambda: optax.cosine_decay_schedule(rate, steps, config.end_factor),
-        "linear": lambda: optax.linear_schedule(rate, end, steps),
-        "exponential": lambda: optax.exponential_decay(rate, steps, config.end_factor),
+        'constant': lambda: optax.constant_schedule(rate),
+        'cosine': lambda: optax.cosine_decay_schedule(rate, steps, config.end_factor),
+        'linear': lambda: optax.linear_schedule(rate, end, steps),
+        'exponential': lambda: optax.exponential_decay(rate, steps, config.end_factor),
     }
-    decay = look_up(decays, config.schedule, "schedule")()
+    decay = look_up(decays, config.schedule, 'schedule')()
     warmup = optax.linear_schedule(0.0, rate, max(1, config.warmup_steps))
     schedule = optax.join_schedules([warmup, decay], [config.warmup_steps])
     return lambda step: jnp.asarray(schedule(step), jnp.float32)
@@ -82,6 +82,6 @@ def _find(name: str) -> Callable[..., optax.GradientTransformation]:
     found = {
         key: value
         for key, value in vars(optax).items()
-        if inspect.isfunction(value) and "learning_rate" in inspect.signature(value).parameters
+        if inspect.isfunction(value) and 'learning_rate' in inspect.signature(value).parameters
     }
-    return look_up(found, name, "optimiser")
+    return look_up(found, name, 'optimiser')

@@ -29,7 +29,7 @@ class Meetings(NamedTuple):
     """Who meets whom, and who learns from it.
 
     draw: key -> (speakers [P], listeners [P]) int32.
-    disjoint: whether no agent that learns is in two pairs of a step (so that pairs may run at once).
+    disjoint: whether no agent that learns is in two pairs of a step (so pairs may run at once).
     speaker_learns, listener_learns: bool [S, L].
     """
 
@@ -92,17 +92,17 @@ def make_meetings(config: ConfigDict) -> Meetings:
         config.pairs_per_step,
     )
     shape = (speakers, listeners)
-    graph = _mask("population.graph", config.graph, shape)
-    speaker_learns = _mask("population.speaker_learns", config.speaker_learns, shape)
-    listener_learns = _mask("population.listener_learns", config.listener_learns, shape)
+    graph = _mask('population.graph', config.graph, shape)
+    speaker_learns = _mask('population.speaker_learns', config.speaker_learns, shape)
+    listener_learns = _mask('population.listener_learns', config.listener_learns, shape)
 
     def constant(pairs: np.ndarray) -> Callable[[Key], tuple[Array, Array]]:
         return lambda _: (jnp.asarray(pairs[:, 0]), jnp.asarray(pairs[:, 1]))
 
-    if config.pairing == "fixed":
+    if config.pairing == 'fixed':
         pairs = np.asarray(config.pairs, np.int32)
         draw, disjoint = constant(pairs), _disjoint(pairs, speaker_learns, listener_learns)
-    elif config.pairing == "independent":
+    elif config.pairing == 'independent':
         draw, disjoint = _with_replacement(graph, count), False
     elif graph.all():
         draw, disjoint = _permutations(speakers, listeners, count), True
@@ -118,8 +118,8 @@ def _mask(key: str, pairs: tuple | None, shape: tuple[int, int]) -> np.ndarray:
     for pair in pairs:
         if len(pair) != 2 or not all(0 <= i < n for i, n in zip(pair, shape, strict=True)):
             raise ValueError(
-                f"{key} has {pair!r}: it must be (speaker, listener) with "
-                f"0 <= speaker < {shape[0]} and 0 <= listener < {shape[1]}"
+                f'{key} has {pair!r}: it must be (speaker, listener) with '
+                f'0 <= speaker < {shape[0]} and 0 <= listener < {shape[1]}'
             )
         mask[tuple(pair)] = True
     return mask
@@ -156,8 +156,8 @@ def _matchings(graph: np.ndarray, count: int) -> Callable:
         matched = matched[graph[matched[:, 0], matched[:, 1]]]
         if len(matched) < count:
             raise ValueError(
-                f"population.pairs_per_step={count}, but population.graph has no {count} pairs "
-                f"without a common agent: at most {len(matched)}"
+                f'population.pairs_per_step={count}, but population.graph has no {count} pairs '
+                f'without a common agent: at most {len(matched)}'
             )
         row[:] = rng.permutation(matched)[:count]
 
@@ -194,18 +194,18 @@ def choose_execution(config: ConfigDict, batch_size: int, disjoint: bool, agents
     Raises:
       ValueError: 'vmap' is asked for, but an agent that learns may meet twice in a step.
     """
-    if config.execution == "vmap" and not disjoint:
+    if config.execution == 'vmap' and not disjoint:
         raise ValueError(
             "population.execution='vmap' computes all pairs at once, but with "
-            f"population.pairing={config.pairing!r} an agent may learn from two pairs of a step: "
+            f'population.pairing={config.pairing!r} an agent may learn from two pairs of a step: '
             "use 'map', 'unroll' or 'auto'"
         )
-    if config.execution != "auto":
+    if config.execution != 'auto':
         return config.execution
     if config.pairs_per_step == 1:
-        return "unroll"
+        return 'unroll'
     if not disjoint:
-        return "map"
+        return 'map'
     largest = max(leaf[0].size for leaf in jax.tree.leaves(agents))
-    large = batch_size * largest > _LARGE and jax.default_backend() == "cpu"
-    return "map" if large else "vmap"
+    large = batch_size * largest > _LARGE and jax.default_backend() == 'cpu'
+    return 'map' if large else 'vmap'

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping
 from typing import TypeVar
 
-T = TypeVar("T")
+T = TypeVar('T')
 
 
 def look_up(table: Mapping[str, T], name: str, what: str) -> T:
@@ -12,5 +12,5 @@ def look_up(table: Mapping[str, T], name: str, what: str) -> T:
     if name in table:
         return table[name]
     near = difflib.get_close_matches(str(name), table, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise ValueError(f"unknown {what} {name!r}{hint} Known: {', '.join(sorted(table))}.")
+    hint = f'; did you mean {near[0]!r}?' if near else '.'
+    raise ValueError(f'unknown {what} {name!r}{hint} Known: {", ".join(sorted(table))}.')

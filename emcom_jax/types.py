@@ -19,7 +19,6 @@ import numpy as np
 Array = jax.Array
 Key = jax.Array  # A PRNG key; consumed when used.
 Tree = Any  # A pytree of arrays: parameters, states, optimiser states.
-Labels = dict[str, Array]
 
 
 # --- data -----------------------------------------------------------------------------------------
@@ -62,7 +61,7 @@ class Bank(NamedTuple):
     """
 
     inputs: Array
-    labels: Labels
+    labels: dict[str, Array]
     deviation: Array
 
 
@@ -72,15 +71,15 @@ class Batch(NamedTuple):
     speaker_inputs: [B, D] float32, what the speaker sees of each referent.
     listener_inputs: [B, D] float32, what the listener sees of it (same referent, its own noise).
     labels: name -> int32 [B] or [B, A].
-    index: [B] int32, the example's position in the batch of the whole step (over all devices): the
+    position: [B] int32, the example's place in the batch of the whole step (over all devices): the
         keys of its random draws are folded from it, so they do not depend on the number of devices.
     weight: [B] float32, 1 for an example that counts and 0 for padding.
     """
 
     speaker_inputs: Array
     listener_inputs: Array
-    labels: Labels
-    index: Array
+    labels: dict[str, Array]
+    position: Array
     weight: Array
 
 
@@ -172,7 +171,7 @@ class Agent(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """Who plays. `target` holds the EMA speaker's parameters; `shared` a trunk of the population."""
+    """Who plays. `target`: parameters of the EMA speaker; `shared`: a trunk of the population."""
 
     speaker: Agent
     listener: Agent

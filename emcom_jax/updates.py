@@ -1,4 +1,5 @@
-"""What changes a population: pure functions (key, step, population, batch) -> (population, scalars).
+"""What changes a population: pure functions (key, step, population, batch) -> (population,
+scalars).
 
 They run inside `jax.pmap` (or `shard_map`) over the axis of devices and know only its name.
 Parameters are replicated; each device has its part of the batch, and everything that is averaged
@@ -83,7 +84,7 @@ def communicate(
             part = (term.value * term.weight).sum() / total
             loss += term.coefficient * part
             scalars[name] = _sum_over_devices(part, axis_name)
-        scalars["loss"] = _sum_over_devices(loss, axis_name)
+        scalars['loss'] = _sum_over_devices(loss, axis_name)
         return loss, (scalars, pair)
 
     def learn_pair(
@@ -121,10 +122,10 @@ def communicate(
         params = (learners[0].agent.params, learners[1].agent.params, shared.params)
         grads, (scalars, pair) = jax.grad(total, has_aux=True)(params)
         grads = _sum_over_devices(grads, axis_name)
-        learns = tuple(table[ids] for table in learns_tables)
+        learns = (learns_tables[0][ids], learns_tables[1][ids])
         learn = jax.vmap(partial(learn_pair, step=step))
-        learners = learn(learners, grads[:2], pair, scalars["accuracy"], learns)
-        scalars["gradient_norm"] = jax.vmap(_norm)(grads[:2])
+        learners = learn(learners, grads[:2], pair, scalars['accuracy'], learns)
+        scalars['gradient_norm'] = jax.vmap(_norm)(grads[:2])
         shared_state = jax.tree.map(lambda leaf: leaf.mean(0), pair.shared.state)
         return scatter(population, ids, learners), grads[2], shared_state, scalars
 
@@ -138,9 +139,9 @@ def communicate(
             params, learners, key, shared.state, batch, step
         )
         grads = _sum_over_devices(grads, axis_name)
-        learns = tuple(table[ids] for table in learns_tables)
-        learners = learn_pair(learners, grads[:2], pair, scalars["accuracy"], learns, step)
-        scalars["gradient_norm"] = _norm(grads[:2])
+        learns = (learns_tables[0][ids], learns_tables[1][ids])
+        learners = learn_pair(learners, grads[:2], pair, scalars['accuracy'], learns, step)
+        scalars['gradient_norm'] = _norm(grads[:2])
         return scatter(population, ids, learners), grads[2], pair.shared.state, scalars
 
     def update(
@@ -150,25 +151,26 @@ def communicate(
         ids = meetings.draw(meet_key)
         count = ids[0].shape[0]
         keys = jax.random.split(play_key, count)
-        if execution == "vmap":
+        if execution == 'vmap':
             population, grads, state, scalars = at_once(population, ids, keys, batch, step)
         else:
 
             def body(carry: Population, pair: Any) -> tuple[Population, Any]:
-                carry, *rest = one(carry, *pair, batch, step)
+                ids, key = pair
+                carry, *rest = one(carry, ids, key, batch, step)
                 return carry, rest
 
-            loop = jax.lax.scan if execution == "map" else _unrolled
+            loop = jax.lax.scan if execution == 'map' else _unrolled
             population, rest = loop(body, population, (ids, keys))
             grads, state, scalars = rest
             grads = jax.tree.map(lambda leaf: leaf.sum(0), grads)
             state = jax.tree.map(lambda leaf: leaf.mean(0), state)
         grads = jax.tree.map(lambda leaf: leaf / count, grads)
-        accuracy = scalars["accuracy"].mean()
+        accuracy = scalars['accuracy'].mean()
         shared = _learn(
             optimizers.shared, population.shared, grads, state, accuracy, jnp.array(True), step
         )
-        scalars |= {"speaker": ids[0], "listener": ids[1]}
+        scalars |= {'speaker': ids[0], 'listener': ids[1]}
         return population._replace(shared=shared), scalars
 
     return update
@@ -191,7 +193,7 @@ def imitate(
         total = speakers.updates.shape[0]
         drawn = jax.random.permutation(key, total)[: config.num_students + 1]
         skill = speakers.accuracy[drawn]
-        rank = {"best": jnp.argmax(skill), "worst": jnp.argmin(skill), "random": jnp.array(0)}
+        rank = {'best': jnp.argmax(skill), 'worst': jnp.argmin(skill), 'random': jnp.array(0)}
         first = rank[config.teacher]
         teacher = take(speakers, drawn[first])
         # The teacher's place is taken by the first drawn, so that all after it are students.
@@ -221,7 +223,7 @@ def imitate(
         # One after the other: students are few, and their agents may be large.
         learned, values = jax.lax.map(learn, take(speakers, students))
         speakers = put(speakers, students, learned)
-        return population._replace(speakers=speakers), {"imitation_loss": values.mean()}
+        return population._replace(speakers=speakers), {'imitation_loss': values.mean()}
 
     return update
 
@@ -251,17 +253,17 @@ def repeat(
         batch = draw(bank, keys[0], step)
         play_key, imitate_key = jax.random.split(jax.random.fold_in(keys[1], step))
         members, scalars = communicate(play_key, step, members, batch)
-        met = {name: scalars.pop(name) for name in ("speaker", "listener")}
+        met = {name: scalars.pop(name) for name in ('speaker', 'listener')}
         if imitate is None or imitate_every is None:
             return members, scalars, met
         due = (step + 1) % imitate_every == 0
         members, more = jax.lax.cond(
             due,
             lambda now: imitate(imitate_key, step, now, batch),
-            lambda now: (now, {"imitation_loss": jnp.zeros(())}),
+            lambda now: (now, {'imitation_loss': jnp.zeros(())}),
             members,
         )
-        return members, scalars | more | {"imitations": due.astype(jnp.float32)}, met
+        return members, scalars | more | {'imitations': due.astype(jnp.float32)}, met
 
     def many(
         members: Population, bank: Bank, key: Key, start: Array, count: Array
@@ -275,7 +277,7 @@ def repeat(
         def body(carry: Any) -> Any:
             done, _, members, sums, _ = carry
             members, scalars, met = step_once(members, bank, (data_key, step_key), start + done)
-            finite = jnp.isfinite(scalars["loss"] + scalars["gradient_norm"]).all()
+            finite = jnp.isfinite(scalars['loss'] + scalars['gradient_norm']).all()
             return done + finite, finite, members, jax.tree.map(jnp.add, sums, scalars), met
 
         shapes = jax.eval_shape(step_once, members, bank, (data_key, step_key), start)[1:]
@@ -283,10 +285,10 @@ def repeat(
         carry = (jnp.zeros_like(count), jnp.array(True), members, sums, met)
         done, _, members, sums, met = jax.lax.while_loop(go_on, body, carry)
         if imitate is not None:
-            met["imitation_loss"] = sums.pop("imitation_loss") / sums.pop("imitations")
+            met['imitation_loss'] = sums.pop('imitation_loss') / sums.pop('imitations')
         scalars = jax.tree.map(lambda total: total / jnp.maximum(done, 1), sums)
-        scalars["speaker_accuracy"] = members.speakers.accuracy
-        scalars["listener_accuracy"] = members.listeners.accuracy
+        scalars['speaker_accuracy'] = members.speakers.accuracy
+        scalars['listener_accuracy'] = members.listeners.accuracy
         return members, done, scalars | met
 
     return many

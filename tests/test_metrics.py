@@ -176,7 +176,7 @@ def test_a_compositional_language_is_fully_disentangled():
 def test_a_language_that_mixes_the_attributes_is_not_disentangled():
     attributes = all_combinations(2, 3)
     x, y = attributes.T
-    messages = np.stack([(x + y) % 3, (x - y) % 3], axis=1)
+    messages = np.stack([3 * x + y, 3 * y + x], axis=1)  # Each says as much of x as of y.
     assert metrics.positional_disentanglement(messages, attributes) == pytest.approx(0, abs=1e-12)
 
 
@@ -357,6 +357,11 @@ def test_topographic_similarity_states_the_number_of_examples_it_sampled():
     assert values['topographic_similarity_examples'] == 30
     assert values == metrics.compute(record, ['topographic_similarity'], options)
     assert values != metrics.compute(record, ['topographic_similarity'])
+    # One-hot meanings are equally far apart, unless one of them is drawn twice.
+    one_hot = record._replace(meanings=np.eye(60))
+    assert np.isnan(
+        metrics.compute(one_hot, ['topographic_similarity'], options)['topographic_similarity']
+    )
 
 
 def test_counts_and_entropies_of_messages_by_hand():

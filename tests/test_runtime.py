@@ -1,5 +1,6 @@
 """Running: devices, runs, checkpoints, writers, progress, preemption, the command line."""
 
+import functools
 import io
 import json
 import os
@@ -219,6 +220,7 @@ def test_trees_come_back_as_they_were(tmp_path):
         'opt': ({'mu': np.float16(2)}, [np.arange(3)], np.zeros((), bool)),
         'notes': {'stalled': 3, 'best': -float('inf'), 'done': True},
         'nothing': None,
+        'empty': np.zeros((0, 3), np.float16),
         'key': jax.random.PRNGKey(3),
     }
     checkpointer = checkpointer_of(tmp_path, Toy(**trees))
@@ -231,6 +233,7 @@ def test_trees_come_back_as_they_were(tmp_path):
     resumed = checkpointer_of(tmp_path, toy)
     resumed.restore('latest')
     jax.tree.map(np.testing.assert_array_equal, toy.trees, trees)
+    assert toy.trees['empty'].shape == (0, 3) and toy.trees['empty'].dtype == np.float16
     assert jax.tree.structure(toy.trees) == jax.tree.structure(trees)
     assert toy.trees['agent']['mlp/~/linear_0']['b'].dtype == jnp.bfloat16
     assert toy.trees['notes'] == trees['notes'] and toy.trees['notes']['done'] is True
@@ -394,6 +397,7 @@ def test_the_configuration_is_kept_and_compared(tmp_path):
         "channel.vocab_size is 20 there and 99 here, data.path is None there and 'x' here; "
         'use the same configuration or another --config.run_dir'
     )
+    open_run(config, 'configs/lewis.py').close()  # Refused, the other has not kept it locked.
     with pytest.raises(RunDirectoryError, match='elsewhere is not a run'):
         RunDirectory(tmp_path / 'elsewhere').load_config()
     (tmp_path / 'file').touch()
@@ -544,7 +548,9 @@ def test_a_half_line_does_not_spoil_the_next_one(tmp_path):
     assert [json.loads(line)['step'] for line in metrics.read_text().splitlines()] == [1, 2]
 
 
-def test_threads_write_whole_lines(tmp_path):
+def test_threads_write_whole_lines(tmp_path, request):
+    request.addfinalizer(functools.partial(sys.setswitchinterval, sys.getswitchinterval()))
+    sys.setswitchinterval(1e-6)
     writer = writers.Writer(tmp_path / 'metrics.jsonl', tmp_path / 'events')
 
     def write(thread: int) -> None:

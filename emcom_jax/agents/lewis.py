@@ -1,5 +1,8 @@
 """The two agents of the Lewis game: a speaker that spells a message, a listener that reads it."""
 
+from collections.abc import Callable
+from typing import Any
+
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -7,12 +10,12 @@ from ml_collections import ConfigDict
 
 from emcom_jax import channels
 from emcom_jax.agents.networks import make_core, make_torso
-from emcom_jax.types import Array, Guess, Message, Utterance
+from emcom_jax.types import Array, Guess, Message, Tree, Utterance
 
 HEADS = {
-    "policy": (False, False),  # name -> (has a value head, has a dueling Q head)
-    "policy_value": (True, False),
-    "policy_q_value": (True, True),
+    'policy': (False, False),  # name -> (has a value head, has a dueling Q head)
+    'policy_value': (True, False),
+    'policy_q_value': (True, True),
 }
 
 
@@ -24,23 +27,23 @@ class Speaker(hk.Module):
     """
 
     def __init__(self, config: ConfigDict, channel: ConfigDict):
-        super().__init__(name="speaker")
+        super().__init__(name='speaker')
         vocab, hidden = channel.vocab_size, tuple(config.head_sizes)
         self._channel = channel
         self._torso = make_torso(config)
         self._core = make_core(config, channel.length)
-        self._embed = hk.Linear(config.embed_size, with_bias=False, name="embed")
+        self._embed = _embedding(config.embed_size)
         self._embed_size = config.embed_size
-        self._policy = hk.nets.MLP((*hidden, vocab), name="policy")
+        self._policy = hk.nets.MLP((*hidden, vocab), name='policy')
         has_value, has_q = HEADS[config.head]
-        self._value = hk.nets.MLP((*hidden, 1), name="value") if has_value else None
-        self._state_value = hk.nets.MLP((*hidden, 1), name="state_value") if has_q else None
-        self._advantage = hk.nets.MLP((*hidden, vocab), name="advantage") if has_q else None
+        self._value = hk.nets.MLP((*hidden, 1), name='value') if has_value else None
+        self._state_value = hk.nets.MLP((*hidden, 1), name='state_value') if has_q else None
+        self._advantage = hk.nets.MLP((*hidden, vocab), name='advantage') if has_q else None
 
     def sample(self, inputs: Array, noise: Array, temperature: Array | float) -> Utterance:
         """Speaks of inputs [B, D] with Gumbel noise [B, T, V]."""
         kind = self._channel.kind
-        if self._channel.temperature_mode == "learned":
+        if self._channel.temperature_mode == 'learned':
             temperature = self._learned_temperature()
         if not channels.DIFFERENTIABLE[kind]:
             return self._spell(inputs, noise, lambda logits, g: channels.choose(logits + g))
@@ -51,7 +54,7 @@ class Speaker(hk.Module):
     def greedy(self, inputs: Array) -> Utterance:
         """Speaks of inputs [B, D] without chance."""
         noise = jnp.zeros((inputs.shape[0], self._channel.length, self._channel.vocab_size))
-        if self._channel.kind == "continuous":
+        if self._channel.kind == 'continuous':
             return self._spell(inputs, noise, lambda logits, _: jnp.tanh(logits))
         return self._spell(inputs, noise, lambda logits, _: channels.choose(logits))
 
@@ -63,10 +66,12 @@ class Speaker(hk.Module):
         hidden = self._core.unroll(self._context(inputs), jnp.concatenate([start, embedded], 1))
         return self._account(hidden, self._policy(hidden), message)
 
-    def _spell(self, inputs: Array, noise: Array, emit) -> Utterance:  # type: ignore[no-untyped-def]
+    def _spell(
+        self, inputs: Array, noise: Array, emit: Callable[[Array, Array], Array]
+    ) -> Utterance:
         """Runs the core; `emit(logits, noise)` makes of each step's logits what is transmitted."""
 
-        def step(carry, noise_t):  # type: ignore[no-untyped-def]
+        def step(carry: tuple[Tree, Array], noise_t: Array) -> tuple[Any, Any]:
             state, embedded = carry
             state, hidden = self._core.step(state, embedded)
             logits = self._policy(hidden)
@@ -105,12 +110,12 @@ class Speaker(hk.Module):
 
     def _start(self) -> Array:
         init = hk.initializers.RandomNormal()
-        return hk.get_parameter("start", [1, self._embed_size], init=init)
+        return hk.get_parameter('start', [1, self._embed_size], init=init)
 
     def _learned_temperature(self) -> Array:
         """A parameter kept positive by softplus, whose first value is the config's."""
         first = jnp.log(jnp.expm1(self._channel.temperature))
-        raw = hk.get_parameter("temperature", [], init=hk.initializers.Constant(first))
+        raw = hk.get_parameter('temperature', [], init=hk.initializers.Constant(first))
         return jax.nn.softplus(raw)
 
 
@@ -123,10 +128,10 @@ class Listener(hk.Module):
 
     def __init__(self, config: ConfigDict, channel: ConfigDict, labels: dict[str, tuple[int, ...]]):
         """labels: name -> (n,) for a class of n values or (A, n) for attributes; maybe empty."""
-        super().__init__(name="listener")
+        super().__init__(name='listener')
         self._labels = labels
         self._channel = channel
-        self._embed = hk.Linear(config.embed_size, with_bias=False, name="embed")
+        self._embed = _embedding(config.embed_size)
         self._core = make_core(config, channel.length)
         self._sizes = tuple(config.projection_sizes)
 
@@ -138,16 +143,23 @@ class Listener(hk.Module):
         hidden = self._core.unroll(None, self._embed(said))
         if self._channel.variable_length:
             # Where the message ends, weighted: nothing after the end symbol is read.
-            read = jnp.einsum("bt,bth->bh", message.end, hidden)
+            read = jnp.einsum('bt,bth->bh', message.end, hidden)
         else:
             read = hidden[:, -1]
         if not self._labels:
-            prediction = hk.nets.MLP(self._sizes, name="project_message")(read)
-            candidates = hk.nets.MLP(self._sizes, name="project_candidates")(inputs)
+            prediction = hk.nets.MLP(self._sizes, name='project_message')(read)
+            candidates = hk.nets.MLP(self._sizes, name='project_candidates')(inputs)
             return Guess(prediction, candidates, {})
-        read = hk.nets.MLP(self._sizes, activate_final=True, name="project_message")(read)
+        read = hk.nets.MLP(self._sizes, activate_final=True, name='project_message')(read)
         logits = {}
         for name, shape in self._labels.items():
             flat = hk.Linear(shape[-1] * (shape[0] if len(shape) == 2 else 1), name=name)(read)
             logits[name] = flat.reshape(read.shape[0], *shape)
         return Guess(None, None, logits)
+
+
+def _embedding(size: int) -> hk.Linear:
+    """Embeds one-hot or relaxed symbols [..., V] as one table would. Its rows start with unit
+    variance, like `hk.Embed`'s: from a linear layer's smaller ones learning sets in late."""
+    init = hk.initializers.TruncatedNormal()
+    return hk.Linear(size, with_bias=False, w_init=init, name='embed')

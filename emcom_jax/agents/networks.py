@@ -32,9 +32,9 @@ class Recurrent(hk.Module):
     def __init__(self, config: ConfigDict, length: int, name: str | None = None):
         super().__init__(name=name)
         del length  # A recurrent core has no positions.
-        self._cell = {"lstm": hk.LSTM, "gru": hk.GRU}[config.core](config.hidden_size)
+        self._cell = {'lstm': hk.LSTM, 'gru': hk.GRU}[config.core](config.hidden_size)
         states = len(jax.tree.leaves(self._cell.initial_state(None)))
-        self._context = hk.Linear(config.hidden_size * states, name="context")
+        self._context = hk.Linear(config.hidden_size * states, name='context')
 
     def begin(self, context: Array | None, batch: int) -> Tree:
         state = self._cell.initial_state(batch)
@@ -65,10 +65,10 @@ class Transformer(hk.Module):
         super().__init__(name=name)
         size = config.hidden_size
         self._size, self._heads, self._places = size, config.num_heads, length + 1
-        self._context = hk.Linear(size, name="context")
-        self._token = hk.Linear(size, name="token")
+        self._context = hk.Linear(size, name='context')
+        self._token = hk.Linear(size, name='token')
         self._blocks = [_Block(size, config.num_heads) for _ in range(config.num_layers)]
-        self._norm = hk.LayerNorm(-1, True, True, name="norm")
+        self._norm = hk.LayerNorm(-1, True, True, name='norm')
 
     def begin(self, context: Array | None, batch: int) -> Tree:
         shape = (batch, self._places, self._heads, self._size // self._heads)
@@ -107,26 +107,26 @@ class Transformer(hk.Module):
 
     def _first(self, context: Array | None, batch: int) -> Array:
         if context is None:
-            start = hk.get_parameter("start", [self._size], init=hk.initializers.RandomNormal(0.02))
+            start = hk.get_parameter('start', [self._size], init=hk.initializers.RandomNormal(0.02))
             return jnp.broadcast_to(start, (batch, self._size))
         return self._context(context)
 
     def _positions(self) -> Array:
         init = hk.initializers.RandomNormal(0.02)
-        return hk.get_parameter("positions", [self._places, self._size], init=init)
+        return hk.get_parameter('positions', [self._places, self._size], init=init)
 
 
 class _Block(hk.Module):
-    """One layer: attention, then a position-wise MLP, each on a normalised input and added to it."""
+    """One layer: attention, then a position-wise MLP, each added to its input after a norm."""
 
-    def __init__(self, size: int, heads: int, name: str = "block"):
+    def __init__(self, size: int, heads: int, name: str = 'block'):
         super().__init__(name=name)
         self._heads = heads
-        self._norm_attention = hk.LayerNorm(-1, True, True, name="norm_attention")
-        self._norm_mlp = hk.LayerNorm(-1, True, True, name="norm_mlp")
-        self._attention = hk.Linear(3 * size, name="attention")
-        self._output = hk.Linear(size, name="output")
-        self._mlp = hk.nets.MLP((4 * size, size), activation=jax.nn.gelu, name="mlp")
+        self._norm_attention = hk.LayerNorm(-1, True, True, name='norm_attention')
+        self._norm_mlp = hk.LayerNorm(-1, True, True, name='norm_mlp')
+        self._attention = hk.Linear(3 * size, name='attention')
+        self._output = hk.Linear(size, name='output')
+        self._mlp = hk.nets.MLP((4 * size, size), activation=jax.nn.gelu, name='mlp')
 
     def project(self, x: Array) -> list[Array]:
         """Returns query, key and value, [B, T, heads, H / heads], of x [B, T, H]."""
@@ -135,22 +135,22 @@ class _Block(hk.Module):
 
     def mix(self, x: Array, query: Array, key: Array, value: Array, allowed: Array) -> Array:
         """Adds to x [B, T, H] what it attends to where allowed [T, places], and the MLP of that."""
-        scores = jnp.einsum("bqhd,bkhd->bhqk", query, key) * query.shape[-1] ** -0.5
+        scores = jnp.einsum('bqhd,bkhd->bhqk', query, key) * query.shape[-1] ** -0.5
         weights = jax.nn.softmax(jnp.where(allowed[None, None], scores, -1e30))
-        x = x + self._output(jnp.einsum("bhqk,bkhd->bqhd", weights, value).reshape(x.shape))
+        x = x + self._output(jnp.einsum('bhqk,bkhd->bqhd', weights, value).reshape(x.shape))
         return x + self._mlp(self._norm_mlp(x))
 
 
-CORES: dict[str, Any] = {"lstm": Recurrent, "gru": Recurrent, "transformer": Transformer}
+CORES: dict[str, Any] = {'lstm': Recurrent, 'gru': Recurrent, 'transformer': Transformer}
 
 
 def make_core(config: ConfigDict, length: int) -> Core:
     """Returns the core that a speaker or listener group of the config names."""
-    return look_up(CORES, config.core, "core")(config, length, name=config.core)
+    return look_up(CORES, config.core, 'core')(config, length, name=config.core)
 
 
-def make_torso(config: ConfigDict) -> hk.Module | None:
+def make_torso(config: ConfigDict) -> hk.nets.MLP | None:
     """Returns the network before the speaker's core, or None for the identity."""
-    sizes = {"identity": (), "mlp": tuple(config.torso_sizes)}
-    chosen = look_up(sizes, config.torso, "speaker torso")
-    return hk.nets.MLP(chosen, activate_final=True, name="torso") if chosen else None
+    sizes = {'identity': (), 'mlp': tuple(config.torso_sizes)}
+    chosen = look_up(sizes, config.torso, 'speaker torso')
+    return hk.nets.MLP(chosen, activate_final=True, name='torso') if chosen else None

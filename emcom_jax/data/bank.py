@@ -11,9 +11,10 @@ _ROWS = 65_536  # Of a memory map, read at a time.
 
 
 def make_bank(split: Split, dtype: str) -> Bank:
-    """Puts a split in memory as it will lie on each device: [N, D] in `dtype`."""
+    """Puts a split on the default device, its inputs [N, D] as `dtype`."""
     inputs = np.asarray(split.inputs, dtype)
-    return Bank(inputs, split.labels, _deviation(inputs))
+    labels = {name: jnp.asarray(values) for name, values in split.labels.items()}
+    return Bank(jnp.asarray(inputs), labels, jnp.asarray(_deviation(inputs)))
 
 
 def _deviation(inputs: np.ndarray) -> np.ndarray:
@@ -48,19 +49,19 @@ def draw(
     """
     order_key, noise_key = jax.random.split(key)
     size = bank.inputs.shape[0]
-    devices, device = 1, 0
+    position = jnp.arange(batch_size)
     if axis_name is not None:
-        devices, device = jax.lax.axis_size(axis_name), jax.lax.axis_index(axis_name)
-    local = batch_size // devices
-    index = device * local + jnp.arange(local)
+        local = batch_size // jax.lax.axis_size(axis_name)
+        position = jax.lax.axis_index(axis_name) * local + jnp.arange(local)
     batches = size // batch_size
-    place = (step % batches) * batch_size + index
+    place = (step % batches) * batch_size + position
     rows = draws.permuted(jax.random.fold_in(order_key, step // batches), place, size)
-    return look_at(bank, rows, index, jax.random.fold_in(noise_key, step), noise)
+    return look_at(bank, rows, position, jax.random.fold_in(noise_key, step), noise)
 
 
-def look_at(bank: Bank, rows: Array, index: Array, key: Key, noise: float) -> Batch:
-    """Returns the batch of the given rows [B] of a bank, as each agent sees them."""
+def look_at(bank: Bank, rows: Array, position: Array, key: Key, noise: float) -> Batch:
+    """Returns the batch of the given rows [B] of a bank, as each agent sees them; `position` [B] is
+    where each stands in the batch of the whole step."""
     inputs = bank.inputs[rows].astype(jnp.float32)
     views = (inputs, inputs)
     if noise:
@@ -69,6 +70,6 @@ def look_at(bank: Bank, rows: Array, index: Array, key: Key, noise: float) -> Ba
             drawn = jax.random.normal(one, (2, *row.shape)) * (noise * bank.deviation)[None]
             return row + drawn[0], row + drawn[1]
 
-        views = jax.vmap(disturb)(draws.example_keys(key, index), inputs)
+        views = jax.vmap(disturb)(draws.example_keys(key, position), inputs)
     labels = {name: values[rows] for name, values in bank.labels.items()}
-    return Batch(*views, labels, index, jnp.ones(index.shape, jnp.float32))
+    return Batch(*views, labels, position, jnp.ones(position.shape, jnp.float32))

@@ -22,7 +22,7 @@ from emcom_jax.runtime.checkpoints import read_checkpoint
 from emcom_jax.runtime.devices import bcast_local_devices, first
 from emcom_jax.runtime.run import Preempted, Run
 from emcom_jax.tables import look_up
-from emcom_jax.types import Array, Bank, EvalRecord, Key, Population, Tree
+from emcom_jax.types import Array, Bank, EvalRecord, Key, Population
 
 _NO_STEP = -1
 
@@ -41,26 +41,27 @@ class PopulationExperiment(AbstractExperiment):
         self._run = run
         source = data.load(config.data)
         check(config, source, jax.device_count())
-        self._game = look_up(GAMES, config.game.name, "game").make(config, source)
+        run.describe(source)
+        self._game = look_up(GAMES, config.game.name, 'game').make(config, source)
         self._evaluator = Evaluator(self._game, config)
         self._splits = source.splits
         self._banks: dict[str, Bank] = {}
         self._optimizers = population.Optimizers(
             *(
                 make_optimizer(config.optimizer[role], config.training_steps)
-                for role in ("speaker", "listener", "shared")
+                for role in ('speaker', 'listener', 'shared')
             )
         )
-        members = jax.jit(self._init)(init_rng, self._bank("train"))
-        if mode == "train" and config.from_run is not None:
+        members = jax.jit(self._init)(init_rng, self._bank('train'))
+        if mode == 'train' and config.from_run is not None:
             members = self._start_from(members, config.from_run)
         self._population = bcast_local_devices(members)
         self.best_step = _NO_STEP
-        self.stopped = ""
-        self._best_value = float("nan")
+        self.stopped = ''
+        self._best_value = float('nan')
         self._patience = 0  # Validations since the best.
-        if mode == "train":
-            self._train_bank = bcast_local_devices(self._bank("train"))
+        if mode == 'train':
+            self._train_bank = bcast_local_devices(self._bank('train'))
             self._many = self._compile()
 
     # --- jaxline's interface ---
@@ -68,22 +69,22 @@ class PopulationExperiment(AbstractExperiment):
     def snapshot_state(self) -> Mapping[str, Any]:
         """Everything that training depends on, besides jaxline's step and key."""
         return {
-            "population": first(self._population),
-            "validation": {
-                "best_step": self.best_step,
-                "best_value": self._best_value,
-                "patience": self._patience,
-                "stopped": bool(self.stopped),
+            'population': first(self._population),
+            'validation': {
+                'best_step': self.best_step,
+                'best_value': self._best_value,
+                'patience': self._patience,
+                'stopped': bool(self.stopped),
             },
         }
 
     def restore_from_snapshot(self, snapshot_state: Mapping[str, Any]) -> None:
-        self._population = bcast_local_devices(snapshot_state["population"])
-        validation = snapshot_state["validation"]
-        self.best_step = validation["best_step"]
-        self._best_value = validation["best_value"]
-        self._patience = validation["patience"]
-        self.stopped = "early" if validation["stopped"] else ""
+        self._population = bcast_local_devices(snapshot_state['population'])
+        validation = snapshot_state['validation']
+        self.best_step = validation['best_step']
+        self._best_value = validation['best_value']
+        self._patience = validation['patience']
+        self.stopped = 'early' if validation['stopped'] else ''
 
     def step(self, *, global_step: Array, rng: Key, writer: Any) -> dict[str, Any]:
         """One step by itself (jaxline's own loop); `train_loop` makes many in one call."""
@@ -93,7 +94,7 @@ class PopulationExperiment(AbstractExperiment):
     def evaluate(self, *, global_step: Array, rng: Key, writer: Any) -> dict[str, Any]:
         """Evaluates on the split that the mode names: eval_valid or eval_test."""
         del rng, writer
-        split = self._mode.removeprefix("eval_")
+        split = self._mode.removeprefix('eval_')
         return self.evaluate_on(split, int(global_step[0]))
 
     def train_loop(
@@ -125,7 +126,7 @@ class PopulationExperiment(AbstractExperiment):
                 if last or (every and step % every == 0):
                     improved = self._validate(step, progress.print)
                 due = step % ours.save_checkpoint_interval == 0
-                if ours.interval_type == "secs":
+                if ours.interval_type == 'secs':
                     due = time.time() - saved >= ours.save_checkpoint_interval
                 if due or improved or last or self.stopped or preemption.requested:
                     # The lines of this step come first: what is saved has been written.
@@ -147,11 +148,11 @@ class PopulationExperiment(AbstractExperiment):
     def _validate(self, step: int, show: Callable[[str], None]) -> bool:
         """Validates, and notes whether this is the best so far and whether it is time to stop."""
         config = self._config.evaluation
-        values = self.evaluate_on("valid", step)
-        self._run.writer.write(step, "valid", values)
-        name = best_metric(config, self._evaluator, self._bank("valid"))
-        value = float(values[name])
-        show(f"valid  step {step}: {name} {value:.3f}")
+        values = self.evaluate_on('valid', step)
+        self._run.writer.write(step, 'valid', values)
+        name = best_metric(config, self._evaluator, self._bank('valid'))
+        value = float(look_up(values, name, 'evaluation.best_metric'))
+        show(f'valid  step {step}: {name} {value:.3f}')
         if step == 0:
             return False  # An untrained population is no result.
         sign = 1 if config.best_is_highest else -1
@@ -161,20 +162,19 @@ class PopulationExperiment(AbstractExperiment):
         else:
             self._patience += 1
         if config.threshold is not None and sign * value >= sign * config.threshold:
-            self.stopped = f"{name} reached {config.threshold} at step {step}"
+            self.stopped = f'{name} reached {config.threshold} at step {step}'
         elif config.patience is not None and self._patience >= config.patience:
-            self.stopped = f"{name} has not risen above its value at step {self.best_step}"
+            self.stopped = f'{name} has not risen above its value at step {self.best_step}'
         if self.stopped:
-            show(f"stopping early: {self.stopped}")
+            show(f'stopping early: {self.stopped}')
         return improved
 
     # --- training ---
 
     def _bank(self, split: str) -> Bank:
         if split not in self._banks:
-            chosen = look_up(self._splits, split, "split")
-            bank = make_bank(chosen, self._config.data.dtype)
-            self._banks[split] = jax.tree.map(jnp.asarray, bank)
+            chosen = look_up(self._splits, split, 'split')
+            self._banks[split] = make_bank(chosen, self._config.data.dtype)
         return self._banks[split]
 
     def _init(self, key: Key, bank: Bank) -> Population:
@@ -188,18 +188,18 @@ class PopulationExperiment(AbstractExperiment):
     def _start_from(self, members: Population, run_dir: str) -> Population:
         """Takes agents and EMA targets from another run; optimisers begin anew."""
         like = {
-            "population": {
-                "speakers": {"agent": members.speakers.agent},
-                "listeners": {"agent": members.listeners.agent},
-                "targets": members.targets,
+            'population': {
+                'speakers': {'agent': members.speakers.agent},
+                'listeners': {'agent': members.listeners.agent},
+                'targets': members.targets,
             }
         }
         _, tree = read_checkpoint(run_dir, like)
-        found = jax.tree.map(jnp.asarray, tree["population"])
+        found = jax.tree.map(jnp.asarray, tree['population'])
         return members._replace(
-            speakers=members.speakers._replace(agent=found["speakers"]["agent"]),
-            listeners=members.listeners._replace(agent=found["listeners"]["agent"]),
-            targets=found["targets"],
+            speakers=members.speakers._replace(agent=found['speakers']['agent']),
+            listeners=members.listeners._replace(agent=found['listeners']['agent']),
+            targets=found['targets'],
         )
 
     def _compile(self) -> Callable[..., Any]:
@@ -236,15 +236,15 @@ class PopulationExperiment(AbstractExperiment):
         )
         if done < count:
             raise FloatingPointError(
-                f"the loss or its gradient is not finite at step {step + int(done)}; "
-                f"the last good checkpoint is kept in {self._run.directory.checkpoints}"
+                f'the loss or its gradient is not finite at step {step + int(done)}; '
+                f'the last good checkpoint is kept in {self._run.directory.checkpoints}'
             )
         return scalars
 
     def _steps_until_something(self, step: int) -> int:
         config = self._config
         intervals = [config.population.updates_per_call, config.evaluation.every]
-        if config.interval_type == "steps":
+        if config.interval_type == 'steps':
             intervals += [config.log_train_data_interval, config.save_checkpoint_interval]
         stops = [(step // every + 1) * every for every in intervals[1:] if every]
         return min(intervals[0], config.training_steps - step, *(stop - step for stop in stops))
@@ -252,13 +252,13 @@ class PopulationExperiment(AbstractExperiment):
 
 def best_metric(config: ConfigDict, evaluator: Evaluator, bank: Bank) -> str:
     """The value that decides which checkpoint is best; `@C` above the split's size becomes it."""
-    name, at, count = config.best_metric.partition("@")
+    name, at, count = config.best_metric.partition('@')
     size = bank.inputs.shape[0]
     if at and int(count) > size:
-        return f"{name}@{size}"
+        return f'{name}@{size}'
     return config.best_metric
 
 
 def _measure(record: EvalRecord, config: ConfigDict) -> dict[str, Any]:
-    options = {"topographic_similarity": {"max_examples": config.evaluation.max_examples}}
+    options = {'topographic_similarity': {'max_examples': config.evaluation.max_examples}}
     return metrics.compute(record, config.evaluation.metrics, options)

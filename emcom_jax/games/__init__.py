@@ -3,6 +3,6 @@
 from emcom_jax.games import lewis
 from emcom_jax.games.base import AXIS, Game
 
-GAMES = {"lewis": lewis}  # name -> module with `make` and `check`.
+GAMES = {'lewis': lewis}  # name -> module with `make` and `check`.
 
-__all__ = ["AXIS", "GAMES", "Game"]
+__all__ = ['AXIS', 'GAMES', 'Game']

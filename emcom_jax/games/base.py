@@ -9,7 +9,7 @@ from typing import Protocol
 
 from emcom_jax.types import Agent, Array, Batch, Episode, Key, Message, Pair, Term
 
-AXIS = "i"  # The mapped axis of devices.
+AXIS = 'i'  # The mapped axis of devices.
 
 
 class Game(Protocol):

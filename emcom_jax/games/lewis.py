@@ -1,19 +1,22 @@
 """The Lewis game (Lewis 1969; Chaabouni et al. 2022): the speaker sees a referent and sends one
 message; the listener picks the referent out among candidates, or names its class or attributes."""
 
+from collections.abc import Callable
+from typing import Any
+
 import haiku as hk
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from emcom_jax import channels, losses
-from emcom_jax.agents.lewis import Listener, Speaker
-from emcom_jax.config import require
+from emcom_jax.agents.lewis import HEADS, Listener, Speaker
+from emcom_jax.config import get, require
 from emcom_jax.tables import look_up
 from emcom_jax.types import Agent, Array, Batch, Episode, Key, Message, Pair, Source, Term
 
-TEMPERATURES = ("fixed", "scheduled", "learned")
-REWARDS = ("success", "log_likelihood")
+TEMPERATURES = ('fixed', 'scheduled', 'learned')
+REWARDS = ('success', 'log_likelihood')
 
 
 class LewisGame:
@@ -24,18 +27,18 @@ class LewisGame:
         self._loss = config.loss
         self._training_steps = config.training_steps
         self._listener_loss = look_up(
-            losses.LISTENER_LOSSES, config.loss.listener.name, "listener loss"
+            losses.LISTENER_LOSSES, config.loss.listener.name, 'listener loss'
         )
         self._speaker_loss = look_up(
-            losses.SPEAKER_LOSSES, config.loss.speaker.name, "speaker loss"
+            losses.SPEAKER_LOSSES, config.loss.speaker.name, 'speaker loss'
         )
         labels = _label_shapes(config, source, self._listener_loss.labels)
-        self.kind = "continuous" if channel.kind == "continuous" else "symbols"
+        self.kind = 'continuous' if channel.kind == 'continuous' else 'symbols'
         self.vocab_size = channel.vocab_size
         self.has_candidates = not labels
         self.reads_target = config.loss.speaker.kl != 0
 
-        def speak() -> tuple[object, tuple[object, ...]]:
+        def speak() -> tuple[Callable[..., Any], Any]:
             speaker = Speaker(config.speaker, channel)
             return speaker.sample, (speaker.sample, speaker.greedy, speaker.force)
 
@@ -48,7 +51,7 @@ class LewisGame:
         return Agent(*self._speaker.init(key, batch.speaker_inputs, self._noise(key, batch), 1.0))
 
     def init_listener(self, key: Key, batch: Batch) -> Agent:
-        symbols = jnp.zeros((batch.index.shape[0], self._channel.length), jnp.int32)
+        symbols = jnp.zeros((batch.position.shape[0], self._channel.length), jnp.int32)
         message = channels.make_message(symbols, None, self._channel.variable_length)
         return Agent(*self._listener.init(key, message, batch.listener_inputs))
 
@@ -98,15 +101,15 @@ class LewisGame:
         outcome = self._listener_loss.function(
             episode.guess, batch, self._loss.listener, key, axis_name
         )
-        reward = outcome.correct if config.reward == "success" else -outcome.loss
+        reward = outcome.correct if config.reward == 'success' else -outcome.loss
         reward = jax.lax.stop_gradient(reward)
         parts = self._speaker_loss.function(
             episode.utterance, episode.target_log_policy, reward, config
         )
-        parts["listener_loss"] = (outcome.loss, 1.0)
-        parts["accuracy"] = (outcome.correct, 0.0)
+        parts['listener_loss'] = (outcome.loss, 1.0)
+        parts['accuracy'] = (outcome.correct, 0.0)
         length = channels.message_length(episode.utterance.message)
-        parts["message_length"] = (length, 0.0)
+        parts['message_length'] = (length, 0.0)
         return {name: Term(value, batch.weight, c) for name, (value, c) in parts.items()}
 
     def scores(self, prediction: Array, candidates: Array) -> Array:
@@ -124,17 +127,17 @@ class LewisGame:
 
     def _noise(self, key: Key, batch: Batch) -> Array:
         channel = self._channel
-        return channels.gumbel_noise(key, batch.index, channel.length, channel.vocab_size)
+        return channels.gumbel_noise(key, batch.position, channel.length, channel.vocab_size)
 
     def _corrupt(self, key: Key, batch: Batch, message: Message, rate: float) -> Message:
         channel = self._channel
         return channels.corrupt(
-            key, batch.index, message, channel.vocab_size, rate, channel.variable_length
+            key, batch.position, message, channel.vocab_size, rate, channel.variable_length
         )
 
     def _temperature(self, step: Array) -> Array | float:
         channel = self._channel
-        if channel.temperature_mode != "scheduled":
+        if channel.temperature_mode != 'scheduled':
             return channel.temperature
         progress = jnp.clip(step / self._training_steps, 0.0, 1.0)
         return channel.temperature * (channel.temperature_end / channel.temperature) ** progress
@@ -143,40 +146,53 @@ class LewisGame:
 def check(config: ConfigDict, source: Source) -> None:
     """Refuses settings that do not fit together; raises ValueError with one sentence."""
     channel, loss = config.channel, config.loss
-    differentiable = look_up(channels.DIFFERENTIABLE, channel.kind, "channel kind")
-    speaker_loss = look_up(losses.SPEAKER_LOSSES, loss.speaker.name, "speaker loss")
-    listener_loss = look_up(losses.LISTENER_LOSSES, loss.listener.name, "listener loss")
+    differentiable = look_up(channels.DIFFERENTIABLE, channel.kind, 'channel kind')
+    speaker_loss = look_up(losses.SPEAKER_LOSSES, loss.speaker.name, 'speaker loss')
     smallest = 3 if channel.variable_length and channel.noise else 2
     right = [
         name for name, one in losses.SPEAKER_LOSSES.items() if one.differentiable == differentiable
     ]
+    heads = [
+        name
+        for name in speaker_loss.heads
+        if HEADS[name][0] or not (loss.speaker.name == 'reinforce' and loss.speaker.baseline)
+    ]
+    # The real vectors of a continuous message are no policy and have no symbols.
+    for key in (
+        'channel.noise',
+        'channel.variable_length',
+        'loss.speaker.entropy',
+        'loss.speaker.kl',
+    ):
+        means_something = channel.kind != 'continuous' or not get(config, key)
+        require(config, key, means_something, "must be 0 for channel.kind='continuous'")
     for key, holds, sentence in (
-        ("channel.vocab_size", channel.vocab_size >= smallest, f"must be at least {smallest}"),
-        ("channel.length", channel.length >= 1, "must be at least 1"),
-        ("channel.noise", 0 <= channel.noise <= 1, "is a rate: it must lie in [0, 1]"),
-        ("channel.temperature", channel.temperature > 0, "must be above 0"),
-        ("channel.temperature_end", channel.temperature_end > 0, "must be above 0"),
+        ('channel.vocab_size', channel.vocab_size >= smallest, f'must be at least {smallest}'),
+        ('channel.length', channel.length >= 1, 'must be at least 1'),
+        ('channel.noise', 0 <= channel.noise <= 1, 'is a rate: it must lie in [0, 1]'),
+        ('channel.temperature', channel.temperature > 0, 'must be above 0'),
+        ('channel.temperature_end', channel.temperature_end > 0, 'must be above 0'),
         (
-            "channel.temperature_mode",
+            'channel.temperature_mode',
             channel.temperature_mode in TEMPERATURES,
-            f"must be one of {TEMPERATURES}",
+            f'must be one of {TEMPERATURES}',
         ),
-        ("game.input_noise", config.game.input_noise >= 0, "must not be negative"),
-        ("loss.listener.temperature", loss.listener.temperature > 0, "must be above 0"),
-        ("loss.speaker.reward", loss.speaker.reward in REWARDS, f"must be one of {REWARDS}"),
+        ('game.input_noise', config.game.input_noise >= 0, 'must not be negative'),
+        ('loss.listener.temperature', loss.listener.temperature > 0, 'must be above 0'),
+        ('loss.speaker.reward', loss.speaker.reward in REWARDS, f'must be one of {REWARDS}'),
         (
-            "loss.speaker.name",
+            'loss.speaker.name',
             speaker_loss.differentiable == differentiable,
-            f"does not fit channel.kind={channel.kind!r}: it must be one of {right}",
+            f'does not fit channel.kind={channel.kind!r}: it must be one of {right}',
         ),
         (
-            "speaker.head",
-            config.speaker.head in speaker_loss.heads,
-            f"does not serve loss.speaker.name={loss.speaker.name!r}: it must be one of {speaker_loss.heads}",
+            'speaker.head',
+            config.speaker.head in heads,
+            f'does not serve loss.speaker.name={loss.speaker.name!r}: it must be one of {heads}',
         ),
         (
-            "speaker.torso",
-            config.speaker.torso in ("identity", "mlp"),
+            'speaker.torso',
+            config.speaker.torso in ('identity', 'mlp'),
             "must be 'identity' or 'mlp'",
         ),
     ):
@@ -192,14 +208,14 @@ def _label_shapes(config: ConfigDict, source: Source, rank: int) -> dict[str, tu
     if rank == 0:
         return {}
     name = config.loss.listener.label
-    labels = source.splits["train"].labels
+    labels = source.splits['train'].labels
     fitting = [key for key, values in labels.items() if values.ndim == rank]
     require(
         config,
-        "loss.listener.label",
+        'loss.listener.label',
         name in fitting,
-        f"is no label for loss.listener.name={config.loss.listener.name!r}; "
-        f"{source.name} has {fitting or 'none'}",
+        f'is no label for loss.listener.name={config.loss.listener.name!r}; '
+        f'{source.name} has {fitting or "none"}',
     )
     values = source.num_values[name]
     return {name: (values,) if rank == 1 else (labels[name].shape[1], values)}

@@ -33,26 +33,26 @@ from emcom_jax.losses.speaker import (
 from emcom_jax.types import Array, Batch, Guess, Key, Utterance
 
 __all__ = [
-    "LISTENER_LOSSES",
-    "SPEAKER_LOSSES",
-    "classification",
-    "cosine_scores",
-    "cross_entropy",
-    "entropy",
-    "info_nce",
-    "is_correct",
-    "kl_divergence",
-    "multi_classification",
-    "policy_gradient",
-    "reinforce",
-    "said",
-    "sampled_info_nce",
-    "squared_error",
+    'LISTENER_LOSSES',
+    'SPEAKER_LOSSES',
+    'classification',
+    'cosine_scores',
+    'cross_entropy',
+    'entropy',
+    'info_nce',
+    'is_correct',
+    'kl_divergence',
+    'multi_classification',
+    'policy_gradient',
+    'reinforce',
+    'said',
+    'sampled_info_nce',
+    'squared_error',
 ]
 
 
 class Outcome(NamedTuple):
-    """loss: [B] nats. correct: [B] in [0, 1], whether (for attributes: how much of) it was right."""
+    """loss: [B] nats. correct: [B] in [0, 1], whether (attributes: how much of) it was right."""
 
     loss: Array
     correct: Array
@@ -89,7 +89,7 @@ def _discriminate(
         guess.candidates,
         config.num_distractors,
         key,
-        batch.index,
+        batch.position,
         config.temperature,
         axis,
     )
@@ -113,9 +113,9 @@ def _name_attributes(
 
 
 LISTENER_LOSSES: dict[str, ListenerLoss] = {
-    "info_nce": ListenerLoss(_discriminate, labels=0),
-    "classification": ListenerLoss(_name_class, labels=1),
-    "multi_classification": ListenerLoss(_name_attributes, labels=2),
+    'info_nce': ListenerLoss(_discriminate, labels=0),
+    'classification': ListenerLoss(_name_class, labels=1),
+    'multi_classification': ListenerLoss(_name_attributes, labels=2),
 }
 
 Terms = dict[str, tuple[Array, float]]
@@ -129,9 +129,9 @@ def _reinforce(
     log_prob = said(utterance.log_policy, message.symbols)
     terms = _regularise(utterance, target, config)
     baseline = utterance.value if config.baseline else None
-    terms["policy_loss"] = (reinforce(log_prob, reward, baseline, mask), 1.0)
+    terms['policy_loss'] = (reinforce(log_prob, reward, baseline, mask), 1.0)
     if baseline is not None:
-        terms["value_loss"] = (squared_error(baseline, reward, mask), 1.0)
+        terms['value_loss'] = (squared_error(baseline, reward, mask), 1.0)
     return terms
 
 
@@ -144,9 +144,9 @@ def _policy_gradient(
     log_prob = said(utterance.log_policy, message.symbols)
     q_value = said(utterance.q_values, message.symbols)
     terms = _regularise(utterance, target, config)
-    terms["policy_loss"] = (policy_gradient(log_prob, q_value, utterance.value, mask), 1.0)
-    terms["action_value_loss"] = (squared_error(q_value, reward, mask), 1.0)
-    terms["value_loss"] = (squared_error(utterance.value, reward, mask), 1.0)
+    terms['policy_loss'] = (policy_gradient(log_prob, q_value, utterance.value, mask), 1.0)
+    terms['action_value_loss'] = (squared_error(q_value, reward, mask), 1.0)
+    terms['value_loss'] = (squared_error(utterance.value, reward, mask), 1.0)
     return terms
 
 
@@ -157,22 +157,24 @@ def _pathwise(
     del reward
     terms = _regularise(utterance, target, config)
     if config.length_cost:
-        terms["length_loss"] = (channels.message_length(utterance.message), config.length_cost)
+        terms['length_loss'] = (channels.message_length(utterance.message), config.length_cost)
     return terms
 
 
 def _regularise(utterance: Utterance, target: Array | None, config: ConfigDict) -> Terms:
     mask = utterance.message.mask
-    terms: Terms = {"entropy": (entropy(utterance.log_policy, mask), -config.entropy)}
+    terms: Terms = {'entropy': (entropy(utterance.log_policy, mask), -config.entropy)}
     if target is not None:
-        terms["kl"] = (kl_divergence(utterance.log_policy, target, mask), config.kl)
+        terms['kl'] = (kl_divergence(utterance.log_policy, target, mask), config.kl)
     return terms
 
 
 SPEAKER_LOSSES: dict[str, SpeakerLoss] = {
-    "reinforce": SpeakerLoss(_reinforce, ("policy_value", "policy_q_value"), differentiable=False),
-    "policy_gradient": SpeakerLoss(_policy_gradient, ("policy_q_value",), differentiable=False),
-    "pathwise": SpeakerLoss(
-        _pathwise, ("policy", "policy_value", "policy_q_value"), differentiable=True
+    'reinforce': SpeakerLoss(
+        _reinforce, ('policy', 'policy_value', 'policy_q_value'), differentiable=False
+    ),
+    'policy_gradient': SpeakerLoss(_policy_gradient, ('policy_q_value',), differentiable=False),
+    'pathwise': SpeakerLoss(
+        _pathwise, ('policy', 'policy_value', 'policy_q_value'), differentiable=True
     ),
 }

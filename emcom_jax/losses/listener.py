@@ -66,8 +66,8 @@ def sampled_info_nce(
     size = targets.shape[0]
     if not 0 < num_distractors < size:
         raise ValueError(
-            f"loss.listener.num_distractors={num_distractors} must lie between 1 and {size - 1}: "
-            f"there are {size} candidates in a batch"
+            f'loss.listener.num_distractors={num_distractors} must lie between 1 and {size - 1}: '
+            f'there are {size} candidates in a batch'
         )
     places = jnp.arange(num_distractors)
     # Element j of a random order of the others; skipping over the target itself.

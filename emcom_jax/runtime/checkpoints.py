@@ -50,7 +50,6 @@ class Checkpointer:
         writes = not read_only and jax.process_index() == 0
         if writes:
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._empty_bin()
         self._max_to_keep = max_to_keep
         self._manager = _open(self._directory, clean_up=writes)
 
@@ -84,7 +83,7 @@ class Checkpointer:
         saved = sorted(self._manager.all_steps())
         for old in {*saved[: -self._max_to_keep]} - {best_step}:
             self._manager.delete(old)
-        self._empty_bin()
+        shutil.rmtree(self._directory / _BIN, ignore_errors=True)
 
     def can_be_restored(self, ckpt_series: str = 'latest') -> bool:
         """Whether there is a complete checkpoint."""
@@ -119,9 +118,6 @@ class Checkpointer:
             'train_step_rng': jax.random.PRNGKey(0) if key is None else devices.first(key),
             **self._state.experiment_module.snapshot_state(),
         }
-
-    def _empty_bin(self) -> None:
-        shutil.rmtree(self._directory / _BIN, ignore_errors=True)
 
 
 def read_checkpoint(

@@ -30,8 +30,7 @@ def bcast_local_devices(tree: Tree) -> Tree:
 
     def broadcast(leaf: Array) -> Array:
         slice_ = (leaf if isinstance(leaf, jax.Array) else np.asarray(leaf))[None]
-        # Not an alias of host memory: a compiled call may donate the array.
-        shards = [jax.device_put(slice_, device, may_alias=False) for device in devices]
+        shards = [jax.device_put(slice_, device) for device in devices]
         shape = (len(devices), *slice_.shape[1:])
         return jax.make_array_from_single_device_arrays(shape, sharding, shards)
 

@@ -11,14 +11,16 @@ from jaxline.experiment import AbstractExperiment
 from ml_collections import ConfigDict
 
 from emcom_jax.metrics import records
+from emcom_jax.report import make_report
 from emcom_jax.runtime import flags
 from emcom_jax.runtime.checkpoints import Checkpointer
 from emcom_jax.runtime.devices import prepare_jaxline
+from emcom_jax.runtime.files import write_json
 from emcom_jax.runtime.preemption import Preemption
 from emcom_jax.runtime.progress import Progress
 from emcom_jax.runtime.run_directory import RunDirectory, open_run
 from emcom_jax.runtime.writers import Writer
-from emcom_jax.types import EvalRecord
+from emcom_jax.types import EvalRecord, Source
 
 
 class Preempted(Exception):
@@ -55,6 +57,16 @@ class Run:
         progress = Progress(config.training_steps, step, updates_per_step=updates)
         with Preemption() as preemption, progress:
             yield progress, preemption
+
+    def describe(self, source: Source) -> None:
+        """Writes source.json: what a report must know of the data to show them."""
+        if self._mode == 'train' and jax.process_index() == 0:
+            about = {
+                'name': source.name,
+                'image_shape': source.image_shape,
+                'num_values': source.num_values,
+            }
+            write_json(self.directory.path / 'source.json', about)
 
     def keep_record(self, record: EvalRecord) -> None:
         """Saves a record for metrics and reports; the last one of each split stays."""
@@ -95,7 +107,7 @@ def evaluate(
     experiment_class: type[AbstractExperiment], config: ConfigDict, run: Run, mode: str
 ) -> dict:
     """Evaluates the best checkpoint (else the latest) of a run; `mode` is eval_<split>."""
-    values = {}
+    values: dict[str, Any] = {}
 
     class Keep:
         """Takes the values that jaxline hands to its writer."""
@@ -120,14 +132,15 @@ def start(
         show(evaluate(experiment_class, config, Run(config, directory, mode), mode))
         return
     if directory.is_finished(config.training_steps):
+        show(directory.read_summary() or {})
         print(
             f'{directory} is finished; raise --config.training_steps to go on, '
             'or choose another --config.run_dir'
         )
         return
-    summary = train(experiment_class, config, Run(config, directory, mode))
-    show(summary)
-    print(f'run directory: {directory}')
+    show(train(experiment_class, config, Run(config, directory, mode)))
+    page = make_report(directory.path)
+    print(f'run directory: {directory}\nreport:        {page}')
 
 
 def show(summary: dict[str, Any]) -> None:

@@ -120,7 +120,7 @@ def open_run(
         there is no run to evaluate.
     """
     recipe, _, variant = config_path.partition(':')
-    stem = Path(recipe).stem + (f'-{variant}' if variant else '')
+    stem = Path(recipe).stem + (f'-{variant.replace(",", "-")}' if variant else '')
     run = RunDirectory(config.run_dir or Path('runs') / stem)
     if not chief:
         return run

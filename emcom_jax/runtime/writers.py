@@ -42,7 +42,7 @@ class Writer:
 
     def write(self, step: int, split: str, scalars: Mapping[str, Any]) -> None:
         """Writes one line, and makes sure that it is in the file."""
-        values = {name: np.asarray(value, float) for name, value in scalars.items()}
+        values = {name: np.asarray(value) for name, value in scalars.items()}
         line = {
             'step': int(step),
             'split': split,
