@@ -36,5 +36,6 @@ setup(
         'scipy',
         'tensorboardX',
         'tensorflow-datasets>=4.9.7',
+        'tqdm',
     ],
 )

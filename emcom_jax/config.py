@@ -1,8 +1,9 @@
 """The keys of every recipe, with their defaults.
 
 A recipe in `configs/` starts from `base()` and states what it changes. The groups stand in the
-order in which data flows: data, game, channel, speaker, listener, loss, optimizer, population, updates,
-evaluation. Optional keys are placeholders, so that a flag can set them; unknown keys are refused.
+order in which data flows: data, game, channel, speaker, listener, loss, optimizer, population,
+updates, evaluation. Optional keys are placeholders, so that a flag can set them; unknown keys are
+refused.
 """
 
 import functools
@@ -65,8 +66,8 @@ def base() -> ConfigDict:
         'batch_size': 128,  # Over all devices.
         'seed': 0,  # Of the splits that a source draws itself.
         'dtype': 'float32',  # Storage on disk and device: float16 | float32.
-        'attributes': 4,  # concepts: number of attributes ...
-        'values': 10,  # ... values of each ...
+        'num_attributes': 4,  # concepts: number of attributes ...
+        'num_values': 10,  # ... values of each ...
         'held_out': 0.2,  # ... share of combinations kept for valid and test.
     }
     config.game = {

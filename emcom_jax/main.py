@@ -12,14 +12,16 @@ def main(argv: list[str]) -> None:
     # Imported after the flags are read, so that --help and a mistake answer at once.
     from emcom_jax.experiments.population import PopulationExperiment
     from emcom_jax.runtime.run import Preempted, start
+    from emcom_jax.runtime.run_directory import RunDirectoryError
 
     try:
         start(PopulationExperiment, flags.CONFIG.value, flags.config_path(), flags.MODE.value)
     except Preempted as stop:
         print(stop)
         sys.exit(128 + 15)
-    except (ValueError, OSError, FloatingPointError) as error:
-        sys.exit(f'error: {error}')
+    except (RunDirectoryError, ValueError, OSError, FloatingPointError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == '__main__':

@@ -149,7 +149,7 @@ class PopulationExperiment(AbstractExperiment):
         """Validates, and notes whether this is the best so far and whether it is time to stop."""
         config = self._config.evaluation
         values = self.evaluate_on('valid', step)
-        self._run.writer.write(step, 'valid', values)
+        self._run.log(step, 'valid', values)
         name = best_metric(config, self._evaluator, self._bank('valid'))
         value = float(look_up(values, name, 'evaluation.best_metric'))
         show(f'valid  step {step}: {name} {value:.3f}')

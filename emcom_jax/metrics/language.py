@@ -127,15 +127,11 @@ def topographic_similarity_of(
         chosen = np.random.default_rng(seed).choice(num_examples, max_examples, replace=False)
 
     def mean_over_speakers(meanings: np.ndarray, meaning_distance: str) -> float:
-        languages = zip(record.messages[:, chosen], record.lengths[:, chosen], strict=True)
-        return float(
-            np.mean(
-                [
-                    topographic_similarity(messages, meanings[chosen], meaning_distance, lengths)
-                    for messages, lengths in languages
-                ]
-            )
-        )
+        values = [
+            topographic_similarity(messages[chosen], meanings[chosen], meaning_distance, n[chosen])
+            for messages, n in zip(record.messages, record.lengths, strict=True)
+        ]
+        return float(np.mean(values))
 
     result = {
         'topographic_similarity': mean_over_speakers(record.meanings, 'cosine'),
@@ -160,13 +156,11 @@ def speaker_distance_of(record: EvalRecord) -> dict[str, float]:
     strings = _as_strings(record.messages.reshape(-1, length), record.lengths.reshape(-1))
     languages = [strings[s * num_examples : (s + 1) * num_examples] for s in range(num_speakers)]
     distances = [
-        process.cpdist(one, other, scorer=Levenshtein.normalized_distance, workers=1).mean(
-            dtype=float
-        )
+        process.cpdist(one, other, scorer=Levenshtein.normalized_distance, workers=1)
         for s, one in enumerate(languages)
         for other in languages[s + 1 :]
     ]
-    return {'speaker_edit_distance': float(np.mean(distances))}
+    return {'speaker_edit_distance': float(np.mean(distances, dtype=np.float64))}
 
 
 def disentanglement_of(record: EvalRecord) -> dict[str, float]:
@@ -174,18 +168,13 @@ def disentanglement_of(record: EvalRecord) -> dict[str, float]:
     if 'attributes' not in record.labels:
         return {}
     attributes = record.labels['attributes']
+    posdis = [positional_disentanglement(m, attributes) for m in record.messages]
+    bosdis = [
+        bag_of_symbols_disentanglement(m, attributes, record.vocab_size) for m in record.messages
+    ]
     return {
-        'positional_disentanglement': float(
-            np.mean([positional_disentanglement(m, attributes) for m in record.messages])
-        ),
-        'bag_of_symbols_disentanglement': float(
-            np.mean(
-                [
-                    bag_of_symbols_disentanglement(m, attributes, record.vocab_size)
-                    for m in record.messages
-                ]
-            )
-        ),
+        'positional_disentanglement': float(np.mean(posdis)),
+        'bag_of_symbols_disentanglement': float(np.mean(bosdis)),
     }
 
 

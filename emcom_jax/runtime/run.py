@@ -36,8 +36,10 @@ class Run:
     def __init__(self, config: ConfigDict, directory: RunDirectory, mode: str):
         self.directory = directory
         self._config = config
-        self._mode = mode
-        if mode == 'train':
+        # Of the processes of a pod, the first one writes.
+        self._writes = mode == 'train' and jax.process_index() == 0
+        self.writer = None
+        if self._writes:
             self.writer = Writer(directory.metrics, directory.tensorboard)
         self.checkpointer = Checkpointer(
             directory.checkpoints,
@@ -47,7 +49,13 @@ class Run:
 
     def begin(self, step: int) -> None:
         """Goes on from `step`: what was written after it will be written again."""
-        self.writer.cut_back(step)
+        if self.writer is not None:
+            self.writer.cut_back(step)
+
+    def log(self, step: int, split: str, values: dict[str, Any]) -> None:
+        """Writes the values of an evaluation."""
+        if self.writer is not None:
+            self.writer.write(step, split, values)
 
     @contextmanager
     def watch(self, step: int) -> Iterator[tuple[Progress, Preemption]]:
@@ -60,7 +68,7 @@ class Run:
 
     def describe(self, source: Source) -> None:
         """Writes source.json: what a report must know of the data to show them."""
-        if self._mode == 'train' and jax.process_index() == 0:
+        if self._writes:
             about = {
                 'name': source.name,
                 'image_shape': source.image_shape,
@@ -70,7 +78,7 @@ class Run:
 
     def keep_record(self, record: EvalRecord) -> None:
         """Saves a record for metrics and reports; the last one of each split stays."""
-        if self._mode == 'train' and jax.process_index() == 0:
+        if self._writes:
             self.directory.records.mkdir(exist_ok=True)
             records.save(record, self.directory.records / f'{record.split}.npz')
 
@@ -97,9 +105,8 @@ def train(experiment_class: type[AbstractExperiment], config: ConfigDict, run: R
     summary = {'step': step, 'best_step': state.global_step, 'stopped': stopped}
     for split in ('valid', 'test'):
         summary[split] = experiment.evaluate_on(split, state.global_step)
-    run.writer.write(state.global_step, 'test', summary['test'])
+    run.log(state.global_step, 'test', summary['test'])
     summary['wall_s'] = round(time.monotonic() - started, 1)
-    run.directory.write_summary(summary)
     return summary
 
 
@@ -127,7 +134,8 @@ def start(
     experiment_class: type[AbstractExperiment], config: ConfigDict, config_path: str, mode: str
 ) -> None:
     """Does what one command line asks for, and prints what came of it."""
-    directory = open_run(config, config_path, train=mode == 'train')
+    chief = jax.process_index() == 0
+    directory = open_run(config, config_path, train=mode == 'train', chief=chief)
     if mode != 'train':
         show(evaluate(experiment_class, config, Run(config, directory, mode), mode))
         return
@@ -138,9 +146,12 @@ def start(
             'or choose another --config.run_dir'
         )
         return
-    show(train(experiment_class, config, Run(config, directory, mode)))
-    page = make_report(directory.path)
-    print(f'run directory: {directory}\nreport:        {page}')
+    summary = train(experiment_class, config, Run(config, directory, mode))
+    if chief:
+        directory.write_summary(summary)
+        show(summary)
+        page = make_report(directory.path)
+        print(f'run directory: {directory}\nreport:        {page}')
 
 
 def show(summary: dict[str, Any]) -> None:
