@@ -66,6 +66,7 @@ def base() -> ConfigDict:
         'batch_size': 128,  # Over all devices.
         'seed': 0,  # Of the splits that a source draws itself.
         'dtype': 'float32',  # Storage on disk and device: float16 | float32.
+        'standardize': False,  # Show agents features less their mean, over their deviation.
         'num_attributes': 4,  # concepts: number of attributes ...
         'num_values': 10,  # ... values of each ...
         'held_out': 0.2,  # ... share of combinations kept for valid and test.

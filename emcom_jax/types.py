@@ -58,11 +58,14 @@ class Bank(NamedTuple):
     inputs: [N, D] in the storage dtype.
     labels: name -> int32 [N] or [N, A].
     deviation: [D] float32, standard deviation of each feature over the split: the unit of noise.
+    shift, scale: [D] float32; agents see (inputs - shift) / scale.
     """
 
     inputs: Array
     labels: dict[str, Array]
     deviation: Array
+    shift: Array
+    scale: Array
 
 
 class Batch(NamedTuple):

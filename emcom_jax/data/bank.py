@@ -10,15 +10,25 @@ from emcom_jax.types import Array, Bank, Batch, Key, Split
 _ROWS = 65_536  # Of a memory map, read at a time.
 
 
-def make_bank(split: Split, dtype: str) -> Bank:
-    """Puts a split on the default device, its inputs [N, D] as `dtype`."""
+def make_bank(split: Split, dtype: str, standard: Split | None = None) -> Bank:
+    """Puts a split on the default device, its inputs [N, D] as `dtype`.
+
+    standard: if given (the training split), agents see each feature less its mean there, over its
+    standard deviation there; a feature that hardly varies is divided by a tenth of the average.
+    """
     inputs = np.asarray(split.inputs, dtype)
     labels = {name: jnp.asarray(values) for name, values in split.labels.items()}
-    return Bank(jnp.asarray(inputs), labels, jnp.asarray(_deviation(inputs)))
+    _, deviation = _moments(inputs)
+    shift, scale = np.zeros_like(deviation), np.ones_like(deviation)
+    if standard is not None:
+        shift, scale = _moments(standard.inputs)
+        scale = np.maximum(scale, 0.1 * max(scale.mean(), 1e-6))
+    return Bank(jnp.asarray(inputs), labels, *map(jnp.asarray, (deviation, shift, scale)))
 
 
-def _deviation(inputs: np.ndarray) -> np.ndarray:
-    """Standard deviation of each feature, [D] float32, summed in float64 a block at a time."""
+def _moments(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each feature, each [D] float32, summed in float64 by blocks
+    (the inputs may be a memory map that is larger than memory)."""
     total = np.zeros(inputs.shape[1])
     squares = np.zeros(inputs.shape[1])
     for start in range(0, len(inputs), _ROWS):
@@ -26,7 +36,8 @@ def _deviation(inputs: np.ndarray) -> np.ndarray:
         total += block.sum(axis=0)
         squares += (block**2).sum(axis=0)
     mean = total / len(inputs)
-    return np.sqrt(np.maximum(squares / len(inputs) - mean**2, 0)).astype(np.float32)
+    deviation = np.sqrt(np.maximum(squares / len(inputs) - mean**2, 0))
+    return mean.astype(np.float32), deviation.astype(np.float32)
 
 
 def draw(
@@ -62,12 +73,12 @@ def draw(
 def look_at(bank: Bank, rows: Array, position: Array, key: Key, noise: float) -> Batch:
     """Returns the batch of the given rows [B] of a bank, as each agent sees them; `position` [B] is
     where each stands in the batch of the whole step."""
-    inputs = bank.inputs[rows].astype(jnp.float32)
+    inputs = (bank.inputs[rows].astype(jnp.float32) - bank.shift[None]) / bank.scale[None]
     views = (inputs, inputs)
     if noise:
 
         def disturb(one: Key, row: Array) -> tuple[Array, Array]:
-            drawn = jax.random.normal(one, (2, *row.shape)) * (noise * bank.deviation)[None]
+            drawn = jax.random.normal(one, (2, *row.shape)) * (noise * bank.deviation / bank.scale)[None]
             return row + drawn[0], row + drawn[1]
 
         views = jax.vmap(disturb)(draws.example_keys(key, position), inputs)

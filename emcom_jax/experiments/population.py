@@ -174,7 +174,9 @@ class PopulationExperiment(AbstractExperiment):
     def _bank(self, split: str) -> Bank:
         if split not in self._banks:
             chosen = look_up(self._splits, split, 'split')
-            self._banks[split] = make_bank(chosen, self._config.data.dtype)
+            config = self._config.data
+            standard = self._splits['train'] if config.standardize else None
+            self._banks[split] = make_bank(chosen, config.dtype, standard)
         return self._banks[split]
 
     def _init(self, key: Key, bank: Bank) -> Population:

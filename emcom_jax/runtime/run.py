@@ -159,8 +159,9 @@ def show(summary: dict[str, Any]) -> None:
     splits = [name for name, values in summary.items() if isinstance(values, dict)]
     names = [name for name in summary[splits[0]] if not name.endswith('_ci95')]
     names = [name for name in names if not isinstance(summary[splits[0]][name], list)]
+    step = summary.get('best_step', summary['step'])
     width = max(map(len, names))
-    print(f'\n{"":{width}}' + ''.join(f'  {split:>22}' for split in splits))
+    print(f'\n{f"step {step}":{width}}' + ''.join(f'  {split:>22}' for split in splits))
     for name in names:
         cells = []
         for split in splits:

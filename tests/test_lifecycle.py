@@ -1,0 +1,165 @@
+"""Runs from the outside: train, kill, resume, finish, evaluate, and what is refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+ROOT = Path(__file__).parents[1]
+RECIPE = ROOT / 'configs' / 'lewis.py'
+
+
+def command(run: Path, *overrides: str, variant: str = ':debug', mode: str = 'train') -> list[str]:
+    return [
+        sys.executable,
+        '-m',
+        'emcom_jax.main',
+        f'--config={RECIPE}{variant}',
+        f'--config.run_dir={run}',
+        f'--jaxline_mode={mode}',
+        *(f'--config.{override}' for override in overrides),
+    ]
+
+
+def launch(arguments: list[str]) -> subprocess.Popen:
+    environment = {**os.environ, 'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': str(ROOT)}
+    return subprocess.Popen(
+        arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(arguments: list[str]) -> tuple[int, str, str]:
+    process = launch(arguments)
+    output, errors = process.communicate(timeout=300)
+    return process.returncode, output, errors
+
+
+def parameters(run: Path) -> dict[str, np.ndarray]:
+    """The newest checkpoint, read by Orbax alone."""
+    newest = max((run / 'checkpoints').iterdir(), key=lambda path: int(path.name))
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        return checkpointer.restore(newest / 'default')
+
+
+def lines(run: Path) -> list[dict]:
+    """metrics.jsonl without what depends on the clock."""
+    return [
+        {
+            key: value
+            for key, value in json.loads(line).items()
+            if key not in ('wall_s', 'steps_per_sec')
+        }
+        for line in (run / 'metrics.jsonl').read_text().splitlines()
+    ]
+
+
+def stop_at(run: Path, number: signal.Signals, text: str) -> tuple[int, str]:
+    """Starts a run and signals it as soon as it has printed `text`."""
+    process = launch(command(run))
+    assert process.stdout is not None
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if text in line:
+            process.send_signal(number)
+            break
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, ''.join(seen) + output
+
+
+@pytest.fixture(scope='module')
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing interrupted."""
+    run = tmp_path_factory.mktemp('runs') / 'straight'
+    code, output, errors = finish(command(run))
+    assert code == 0, errors
+    assert str(run) in output
+    return run
+
+
+def assert_same(run: Path, other: Path) -> None:
+    one, two = parameters(run), parameters(other)
+    assert one.keys() == two.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], two[name], err_msg=name)
+    assert lines(run) == lines(other)
+
+
+def test_a_run_leaves_everything_it_promises(straight: Path):
+    summary = json.loads((straight / 'summary.json').read_text())
+    assert summary['step'] == 30
+    for split in ('valid', 'test'):
+        low, high = summary[split]['accuracy@16_ci95']
+        assert 0 <= low <= summary[split]['accuracy@16'] <= high <= 1
+    steps = [(line['step'], line['split']) for line in lines(straight)]
+    assert [(10, 'train'), (20, 'train'), (30, 'train')] == [x for x in steps if x[1] == 'train']
+    assert {(0, 'valid'), (20, 'valid'), (30, 'valid')} < set(steps)
+    assert (straight / 'records' / 'test.npz').exists()
+    assert list((straight / 'tensorboard').iterdir())
+    assert (straight / 'report.html').exists()
+
+
+def test_kill_and_resume_equals_straight_through(straight: Path, tmp_path: Path):
+    run = tmp_path / 'killed'
+    code, _ = stop_at(run, signal.SIGKILL, 'valid  step 20')
+    assert code == -signal.SIGKILL
+    assert not (run / 'summary.json').exists()
+    code, _, errors = finish(command(run))
+    assert code == 0, errors
+    assert_same(straight, run)
+
+
+def test_sigterm_saves_and_says_so(straight: Path, tmp_path: Path):
+    run = tmp_path / 'terminated'
+    code, output = stop_at(run, signal.SIGTERM, 'valid  step 0')
+    assert code == 128 + signal.SIGTERM
+    assert 'stopped by SIGTERM at step' in output
+    assert list((run / 'checkpoints').iterdir())
+    code, _, errors = finish(command(run))
+    assert code == 0, errors
+    assert_same(straight, run)
+
+
+def test_a_finished_run_says_so_and_changes_nothing(straight: Path):
+    before = (straight / 'metrics.jsonl').read_bytes()
+    code, output, _ = finish(command(straight))
+    assert code == 0
+    assert 'is finished' in output
+    assert (straight / 'metrics.jsonl').read_bytes() == before
+
+
+def test_another_config_is_refused(straight: Path):
+    code, _, errors = finish(command(straight, 'channel.vocab_size=7'))
+    assert code == 2
+    assert 'channel.vocab_size is 5 there and 7 here' in errors
+    assert 'Traceback' not in errors
+
+
+def test_one_off_evaluation_takes_the_best_checkpoint(straight: Path):
+    summary = json.loads((straight / 'summary.json').read_text())
+    code, output, errors = finish(command(straight, mode='eval_test'))
+    assert code == 0, errors
+    assert f'{summary["test"]["accuracy@16"]:.3f}' in output
+    assert f'step {summary["best_step"]}' in output
+
+
+def test_other_shapes_are_named(straight: Path, tmp_path: Path):
+    arguments = command(tmp_path / 'wider', f'from_run={straight}', 'speaker.hidden_size=24')
+    code, _, errors = finish(arguments)
+    assert code == 2
+    assert 'checkpoint [2, 21, 64], this config [2, 34, 96]' in errors or 'this config' in errors
+    assert 'Traceback' not in errors
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path):
+    overrides = ('optimizer.listener.name=sgd', 'optimizer.listener.learning_rate=1e38')
+    code, _, errors = finish(command(tmp_path / 'nan', *overrides))
+    assert code == 2
+    assert 'is not finite at step' in errors
+    assert 'Traceback' not in errors
