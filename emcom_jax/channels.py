@@ -41,7 +41,7 @@ def relax(kind: str, logits: Array, noise: Array, temperature: Array | float) ->
     if kind == 'gumbel':
         return weights
     hard = jax.nn.one_hot(choose(weights), logits.shape[-1], dtype=weights.dtype)
-    return hard + weights - jax.lax.stop_gradient(weights)
+    return hard + (weights - jax.lax.stop_gradient(weights))
 
 
 def make_message(symbols: Array, relaxed: Array | None, variable_length: bool) -> Message:

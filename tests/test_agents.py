@@ -1,0 +1,194 @@
+"""Networks and agents: the ways to compute one thing agree."""
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import BATCH, LENGTH, SIZE, VOCAB, drawn, tiny_config
+
+from emcom_jax import channels
+from emcom_jax.agents.lewis import HEADS, Speaker
+from emcom_jax.agents.networks import CORES, make_core
+
+INPUTS = jnp.asarray(np.random.default_rng(0).standard_normal((BATCH, SIZE)), jnp.float32)
+
+
+# --- cores ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module', params=CORES)
+def core_outputs(request):
+    """Context or not -> (step by step, all at once, all at once of a sequence that ends otherwise),
+    each [B, T, H]."""
+    config = tiny_config({'speaker.core': request.param}).speaker
+    rng = np.random.default_rng(0)
+    xs = jnp.asarray(rng.standard_normal((BATCH, LENGTH, SIZE)), jnp.float32)
+
+    @hk.transform
+    def run(context):
+        core = make_core(config, LENGTH)
+        state, outputs = core.begin(context, BATCH), []
+        for t in range(LENGTH):
+            state, output = core.step(state, xs[:, t])
+            outputs.append(output)
+        stepped = jnp.stack(outputs, axis=1)
+        return stepped, core.unroll(context, xs), core.unroll(context, xs.at[:, -1].set(9.0))
+
+    @jax.jit
+    def both(params, bare_params):
+        return {True: run.apply(params, None, INPUTS), False: run.apply(bare_params, None, None)}
+
+    shapes = [jax.eval_shape(run.init, jax.random.key(0), context) for context in (INPUTS, None)]
+    return jax.device_get(both(*map(drawn, shapes)))
+
+
+@pytest.mark.parametrize('context', [True, False], ids=['context', 'no_context'])
+def test_step_by_step_is_all_at_once(core_outputs, context):
+    stepped, unrolled, _ = core_outputs[context]
+    np.testing.assert_allclose(stepped, unrolled, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('context', [True, False], ids=['context', 'no_context'])
+def test_outputs_depend_on_the_past_alone(core_outputs, context):
+    _, unrolled, other_end = core_outputs[context]
+    np.testing.assert_array_equal(unrolled[:, :-1], other_end[:, :-1])
+    assert (unrolled[:, -1] != other_end[:, -1]).any()
+
+
+def test_the_context_matters(core_outputs):
+    with_context, without = core_outputs[True][1], core_outputs[False][1]
+    assert np.ptp(with_context, axis=0).min() > 1e-3 and (with_context != without).any()
+
+
+# --- speakers -------------------------------------------------------------------------------------
+
+KINDS = tuple(channels.DIFFERENTIABLE)
+
+
+def speaking(changes, way):
+    """One way to speak as a pure function."""
+    config = tiny_config({'speaker.head': 'policy_q_value', **changes})
+
+    def speak(*args):
+        return getattr(Speaker(config.speaker, config.channel), way)(*args)
+
+    return hk.without_apply_rng(hk.transform(speak))
+
+
+@pytest.fixture(scope='module')
+def noise():
+    return channels.gumbel_noise(jax.random.key(0), jnp.arange(BATCH), LENGTH, VOCAB)
+
+
+@pytest.fixture(scope='module', params=CORES)
+def speaker(request, noise):
+    """Parameters, and the compiled function from them to kind -> utterances by name."""
+
+    @jax.jit
+    def speak(params):
+        def of_kind(kind):
+            changes = {'speaker.core': request.param, 'channel.kind': kind}
+            sample, greedy, force = (
+                speaking(changes, way).apply for way in ('sample', 'greedy', 'force')
+            )
+            said = sample(params, INPUTS, noise, 0.7)
+            return {
+                'sampled': said,
+                'replayed': force(params, INPUTS, said.message),
+                'cold': sample(params, INPUTS, jnp.zeros_like(noise), 1e-4),
+                'greedy': greedy(params, INPUTS),
+            }
+
+        return {kind: of_kind(kind) for kind in KINDS}
+
+    init = speaking({'speaker.core': request.param}, 'greedy').init
+    params = drawn(jax.eval_shape(init, jax.random.key(0), INPUTS))
+    return params, speak
+
+
+@pytest.fixture(scope='module')
+def utterances(speaker):
+    params, speak = speaker
+    return jax.device_get(speak(params))
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_forced_replay_reproduces_what_was_said(utterances, kind):
+    sampled, replayed = utterances[kind]['sampled'], utterances[kind]['replayed']
+    for field in ('log_policy', 'value', 'q_values'):
+        ours, theirs = getattr(sampled, field), getattr(replayed, field)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5, err_msg=field)
+    np.testing.assert_array_equal(sampled.message.symbols, replayed.message.symbols)
+
+
+def test_sampling_adds_the_noise_to_the_log_probabilities(utterances, noise):
+    said = utterances['categorical']['sampled']
+    np.testing.assert_array_equal(said.message.symbols, np.argmax(said.log_policy + noise, -1))
+    np.testing.assert_allclose(np.exp(said.log_policy).sum(-1), np.ones((BATCH, LENGTH)), rtol=1e-5)
+
+
+def test_greedy_says_the_likeliest_symbols(utterances):
+    said = utterances['categorical']['greedy']
+    np.testing.assert_array_equal(said.message.symbols, np.argmax(said.log_policy, -1))
+    assert len(np.unique(said.message.symbols, axis=0)) > 1
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_greedy_is_the_limit_without_noise_or_temperature(utterances, kind):
+    greedy, cold = utterances[kind]['greedy'], utterances[kind]['cold']
+    np.testing.assert_array_equal(greedy.message.symbols, cold.message.symbols)
+    np.testing.assert_allclose(greedy.log_policy, cold.log_policy, rtol=1e-4, atol=1e-5)
+    if kind == 'continuous':
+        np.testing.assert_array_equal(greedy.message.relaxed, cold.message.relaxed)
+    else:
+        assert greedy.message.relaxed is None
+
+
+def test_the_advantage_of_a_dueling_head_has_mean_0(speaker, utterances):
+    params, speak = speaker
+    name = 'speaker/~/advantage/~/linear_0'
+    moved = params | {name: {'w': params[name]['w'], 'b': params[name]['b'] + 3.0}}
+    before = utterances['categorical']['sampled'].q_values
+    after = speak(moved)['categorical']['sampled'].q_values
+    np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5)
+    moved = params | {name: {'w': params[name]['w'], 'b': params[name]['b'].at[0].add(VOCAB)}}
+    after = speak(moved)['categorical']['sampled'].q_values
+    expected = np.array([VOCAB - 1.0] + [-1.0] * (VOCAB - 1))
+    np.testing.assert_allclose(after - before, np.broadcast_to(expected, after.shape), atol=1e-4)
+
+
+@pytest.mark.parametrize('head', HEADS)
+@pytest.mark.parametrize('core', CORES)
+def test_all_ways_to_speak_have_the_same_parameters(core, head, noise):
+    changes = {'speaker.core': core, 'speaker.head': head, 'speaker.torso': 'mlp'}
+    message = channels.make_message(jnp.zeros((BATCH, LENGTH), jnp.int32), None, False)
+    arguments = {'sample': (noise, 1.0), 'greedy': (), 'force': (message,)}
+    shapes = [
+        jax.eval_shape(speaking(changes, way).init, jax.random.key(0), INPUTS, *more)
+        for way, more in arguments.items()
+    ]
+    assert shapes[0] == shapes[1] == shapes[2]
+    has_value, has_q = HEADS[head]
+    assert [any(name in path for path in shapes[0]) for name in ('/value', 'advantage')] == [
+        has_value,
+        has_q,
+    ]
+
+
+def test_a_learned_temperature_starts_as_the_config_says(noise):
+    changes = {'channel.kind': 'gumbel', 'channel.temperature': 0.7}
+    learned = speaking(changes | {'channel.temperature_mode': 'learned'}, 'sample')
+
+    @jax.jit
+    def compare(key):
+        params = learned.init(key, INPUTS, noise, 9.0)
+        fixed = speaking(changes, 'sample').apply(params, INPUTS, noise, 0.7)
+        slope = jax.grad(
+            lambda p: learned.apply(p, INPUTS, noise, 9.0).message.relaxed[..., 0].sum()
+        )
+        return fixed, learned.apply(params, INPUTS, noise, 9.0), slope(params)['speaker']
+
+    fixed, ours, slope = compare(jax.random.key(0))
+    np.testing.assert_allclose(ours.message.relaxed, fixed.message.relaxed, rtol=1e-4, atol=1e-6)
+    assert slope['temperature'] != 0
