@@ -30,8 +30,8 @@ def _core() -> dict[str, Any]:
 def _optimizer() -> dict[str, Any]:
     return {
         'name': 'adam',  # Any optax optimiser that takes a learning rate.
-        'learning_rate': 1e-3,
-        'schedule': 'constant',  # constant | cosine | linear | exponential, with warm-up.
+        'learning_rate': 3e-3,
+        'schedule': 'cosine',  # constant | cosine | linear | exponential, with warm-up.
         'warmup_steps': 0,
         'end_factor': 0.0,  # The schedule ends at learning_rate * end_factor.
         'clip_norm': placeholder(float),  # Clip the agent's gradient to this global norm.
@@ -66,7 +66,7 @@ def base() -> ConfigDict:
         'batch_size': 128,  # Over all devices.
         'seed': 0,  # Of the splits that a source draws itself.
         'dtype': 'float32',  # Storage on disk and device: float16 | float32.
-        'standardize': False,  # Show agents features less their mean, over their deviation.
+        'standardize': True,  # Show agents features less their mean, over their deviation.
         'num_attributes': 4,  # concepts: number of attributes ...
         'num_values': 10,  # ... values of each ...
         'held_out': 0.2,  # ... share of combinations kept for valid and test.
@@ -101,8 +101,8 @@ def base() -> ConfigDict:
             'name': 'reinforce',  # reinforce | policy_gradient | pathwise
             'reward': 'success',  # success | log_likelihood
             'baseline': True,  # reinforce: subtract the value head's prediction.
-            'entropy': 1e-4,
-            'kl': 0.5,  # To the EMA speaker along the same message.
+            'entropy': 0.01,
+            'kl': 0.05,  # To the EMA speaker along the same message.
             'length_cost': 0.0,  # Reward lost for each symbol.
         },
         'listener': {

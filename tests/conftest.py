@@ -1,7 +1,7 @@
 """What tests share: strict JAX on the CPU, and a world so small that compiling it is the cost."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 
@@ -16,11 +16,26 @@ import pytest  # noqa: E402
 from ml_collections import ConfigDict  # noqa: E402
 
 from emcom_jax import config as config_lib  # noqa: E402
-from emcom_jax.data.bank import look_at, make_bank  # noqa: E402
+from emcom_jax import updates  # noqa: E402
+from emcom_jax.data.bank import draw, look_at, make_bank  # noqa: E402
 from emcom_jax.games import GAMES, Game  # noqa: E402
-from emcom_jax.types import Bank, Batch, Source, Split, Tree  # noqa: E402
+from emcom_jax.optimizers import make_optimizer  # noqa: E402
+from emcom_jax.population import Optimizers, init_population, make_meetings  # noqa: E402
+from emcom_jax.types import (  # noqa: E402
+    Agent,
+    Array,
+    Bank,
+    Batch,
+    Key,
+    Pair,
+    Population,
+    Source,
+    Split,
+    Tree,
+)
 
 BATCH, LENGTH, VOCAB, SIZE = 8, 3, 5, 6  # B, T, V, and D = H = E.
+ROLES = ('speaker', 'listener', 'shared')
 
 TINY = {
     'training_steps': 100,
@@ -74,6 +89,16 @@ def drawn(tree: Tree) -> Tree:
     )
 
 
+def drawn_pair(game: Game, batch: Batch) -> Pair:
+    """A pair with drawn parameters, the EMA target at nine tenths of the speaker's."""
+    key = jax.random.key(0)
+    speaker, listener = drawn(
+        jax.eval_shape(lambda: (game.init_speaker(key, batch), game.init_listener(key, batch)))
+    )
+    target = jax.tree.map(lambda leaf: 0.9 * leaf, speaker.params)
+    return Pair(speaker, listener, target, Agent({}, {}))
+
+
 @pytest.fixture(scope='session')
 def source() -> Source:
     return tiny_source()
@@ -89,3 +114,54 @@ def batch(bank: Bank) -> Batch:
     """The first examples, which speaker and listener see with noise of their own."""
     rows = jnp.arange(BATCH)
     return look_at(bank, rows, rows, jax.random.key(0), 0.1)
+
+
+class World(NamedTuple):
+    """A population of two speakers and two listeners, and the compiled function of its steps.
+
+    many: (population, (bank, bad_step), key, start, count) -> (population, done, scalars); the
+        inputs of step `bad_step` are not numbers. Imitation is due every third step.
+    """
+
+    config: ConfigDict
+    game: Game
+    optimizers: Optimizers
+    fresh: Population
+    many: Callable[..., tuple[Population, Array, dict[str, Array]]]
+
+
+@pytest.fixture(scope='session')
+def world(bank: Bank, batch: Batch) -> World:
+    config = tiny_config(
+        {
+            'channel.kind': 'gumbel_st',
+            'loss.speaker.name': 'pathwise',
+            'optimizer.speaker.learning_rate': 0.01,
+            'optimizer.listener.learning_rate': 0.01,
+            'population.num_speakers': 2,
+            'population.num_listeners': 2,
+            'population.pairs_per_step': 2,
+        }
+    )
+    game = GAMES['lewis'].make(config, tiny_source())
+    optimizers = Optimizers(*(make_optimizer(config.optimizer[role], 100) for role in ROLES))
+    meetings = make_meetings(config.population)
+    communicate = updates.communicate(game, optimizers, meetings, 'vmap', 0.99, axis_name=None)
+    imitate = updates.imitate(game, optimizers, config.updates.imitate, axis_name=None)
+
+    def draw_batch(bank_and_bad_step: tuple[Bank, Array], key: Key, step: Array) -> Batch:
+        bank, bad_step = bank_and_bad_step
+        drawn = draw(bank, key, step, BATCH, noise=0.1, axis_name=None)
+        spoiled = jnp.where(step == bad_step, jnp.nan, drawn.speaker_inputs)
+        return drawn._replace(speaker_inputs=spoiled)
+
+    init = jax.jit(lambda key: init_population(game, optimizers, key, batch, 2, 2))
+    many = jax.jit(updates.repeat(communicate, imitate, 3, draw_batch))
+    return World(config, game, optimizers, init(jax.random.key(0)), many)
+
+
+@pytest.fixture(scope='session')
+def trained(world: World, bank: Bank) -> Population:
+    """The population of `world`, after it has learnt to communicate."""
+    steps = (np.int32(0), np.int32(1500))
+    return world.many(world.fresh, (bank, np.int32(-1)), jax.random.key(0), *steps)[0]

@@ -1,6 +1,7 @@
 """The contract of a game, for every way to speak with every core and with every task: what a play
 holds, who learns from it, and what does not leak."""
 
+from functools import partial
 from typing import NamedTuple
 
 import chex
@@ -8,21 +9,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import BATCH, LENGTH, SIZE, VOCAB, drawn, tiny_config, tiny_source
+from conftest import (
+    BATCH,
+    LENGTH,
+    SIZE,
+    VOCAB,
+    drawn_pair,
+    tiny_config,
+    tiny_game,
+    tiny_source,
+)
+from ml_collections import ConfigDict
 
 from emcom_jax import channels, losses
 from emcom_jax.agents.networks import CORES
 from emcom_jax.checks import check
-from emcom_jax.games import GAMES
-from emcom_jax.types import Agent, Episode, Pair
+from emcom_jax.games import GAMES, Game
+from emcom_jax.types import Agent, Episode, Pair, Term, Tree
 
 KEY = jax.random.key(0)
 STEP = jnp.array(50)
 TASKS = {
     'info_nce': {},
     'sampled_info_nce': {'loss.listener.name': 'info_nce', 'loss.listener.num_distractors': 3},
-    'classification': {},
-    'multi_classification': {'loss.listener.label': 'attributes'},
+    'classification': {'evaluation.best_metric': 'accuracy'},
+    'multi_classification': {
+        'loss.listener.label': 'attributes',
+        'evaluation.best_metric': 'accuracy',
+    },
 }
 
 
@@ -59,42 +73,43 @@ SETTINGS = dict(settings())
 
 
 class Play(NamedTuple):
-    """A game, a pair, and what one play of it gave. No program is compiled as a whole: its
-    operations are, once for all settings."""
+    """A pair of a game, and what one play of it gave: episode, terms, and the gradients of the loss
+    with respect to speaker, listener and target."""
 
-    game: object
-    config: object
+    game: Game
+    config: ConfigDict
     pair: Pair
     episode: Episode
-    terms: dict
-    gradients: tuple  # Of the loss, with respect to speaker, listener, target.
-
-    def replay(self, batch, message=None):
-        message = self.episode.utterance.message if message is None else message
-        with jax.disable_jit():
-            return self.game.play(self.pair, KEY, batch, STEP, message)[0]
+    terms: dict[str, Term]
+    gradients: tuple[Tree, Tree, Tree]
 
 
+# Nothing here is compiled as a whole: its operations are, once for all settings.
+@jax.disable_jit()
 def play_and_differentiate(changes, batch):
     config, source = tiny_config(changes), tiny_source()
     check(config, source, num_devices=1)
     game = GAMES['lewis'].make(config, source)
-    speaker, listener = drawn(
-        jax.eval_shape(lambda: (game.init_speaker(KEY, batch), game.init_listener(KEY, batch)))
-    )
-    target = jax.tree.map(lambda leaf: 0.9 * leaf, speaker.params)
+    pair = drawn_pair(game, batch)
 
-    def loss(params):
-        pair = Pair(Agent(params[0], {}), Agent(params[1], {}), params[2], Agent({}, {}))
-        episode, _ = game.play(pair, KEY, batch, STEP)
+    def loss(speaker, listener, target):
+        players = Pair(Agent(speaker, {}), Agent(listener, {}), target, pair.shared)
+        episode, _ = game.play(players, KEY, batch, STEP)
         terms = game.terms(episode, KEY, batch, axis_name=None)
         return sum(t.coefficient * t.value.mean() for t in terms.values()), (episode, terms)
 
-    params = (speaker.params, listener.params, target)
-    with jax.disable_jit():
-        gradients, (episode, terms) = jax.grad(loss, has_aux=True)(params)
-    pair = Pair(speaker, listener, target, Agent({}, {}))
+    gradients, (episode, terms) = jax.grad(loss, (0, 1, 2), has_aux=True)(
+        pair.speaker.params, pair.listener.params, pair.target
+    )
     return Play(game, config, pair, *jax.device_get((episode, terms, gradients)))
+
+
+@jax.disable_jit()
+def replay(play, batch, message=None, target=None):
+    """Plays the message of a play (or another one) again."""
+    message = play.episode.utterance.message if message is None else message
+    pair = play.pair if target is None else play.pair._replace(target=target)
+    return play.game.play(pair, KEY, batch, STEP, message)[0]
 
 
 @pytest.fixture(scope='module', params=SETTINGS)
@@ -157,12 +172,12 @@ def test_speaker_and_listener_learn_and_the_target_does_not(play):
 
 def test_the_listener_hears_the_message_alone(play, batch):
     other = batch._replace(speaker_inputs=batch.speaker_inputs[::-1])
-    guess = play.replay(other).guess
+    guess = replay(play, other).guess
     chex.assert_trees_all_close(guess, play.episode.guess, rtol=1e-5, atol=1e-5)
     # What it sees are candidates.
     other = batch._replace(listener_inputs=batch.listener_inputs[::-1])
-    guess = play.replay(other).guess
-    chex.assert_trees_all_equal(guess.prediction, play.replay(batch).guess.prediction)
+    guess = replay(play, other).guess
+    chex.assert_trees_all_equal(guess.prediction, replay(play, batch).guess.prediction)
     chex.assert_trees_all_close(guess.logits, play.episode.guess.logits, rtol=1e-5, atol=1e-5)
     if play.game.has_candidates:
         np.testing.assert_allclose(guess.candidates, play.episode.guess.candidates[::-1], rtol=1e-5)
@@ -179,7 +194,7 @@ def test_what_follows_the_end_is_not_read(play, batch):
     assert ended.any() == play.config.channel.variable_length
     assert hard == (play.config.channel.kind != 'gumbel' or not ended.any())
     if hard:
-        clean, noisy = (play.replay(batch, one) for one in (message, junk))
+        clean, noisy = (replay(play, batch, one) for one in (message, junk))
         chex.assert_trees_all_equal(clean.guess, noisy.guess)
         with jax.disable_jit():
             worth = [play.game.terms(one, KEY, batch, None) for one in (clean, noisy)]
@@ -196,3 +211,117 @@ def test_greedy_play_is_without_chance(play, batch):
     chex.assert_trees_all_equal(first, second)
     chex.assert_trees_all_equal(first.utterance.message, said)
     assert first.target_log_policy is None
+
+
+# --- what a play is worth -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('baseline', [True, False])
+@pytest.mark.parametrize('reward', ['success', 'log_likelihood'])
+def test_the_speaker_is_paid_for_success_less_the_cost_of_length(reward, baseline, batch):
+    changes = {
+        'channel.variable_length': True,
+        'speaker.head': 'policy_value' if baseline else 'policy',
+        'loss.speaker.reward': reward,
+        'loss.speaker.baseline': baseline,
+        'loss.speaker.length_cost': 0.25,
+    }
+    play = play_and_differentiate(changes, batch)
+    utterance, mask = play.episode.utterance, play.episode.utterance.message.mask
+    values = {name: term.value for name, term in play.terms.items()}
+    paid = values['accuracy'] if reward == 'success' else -values['listener_loss']
+    paid = paid - 0.25 * values['message_length']
+    assert np.ptp(paid) > 0 and np.ptp(values['message_length']) > 0
+    symbols = utterance.message.symbols[..., None]
+    log_prob = np.take_along_axis(utterance.log_policy, symbols, -1)[..., 0]
+    advantage = paid[:, None] - (utterance.value if baseline else 0.0)
+    policy_loss = -(advantage * log_prob * mask).sum(1)
+    np.testing.assert_allclose(values['policy_loss'], policy_loss, rtol=1e-4, atol=1e-5)
+    assert ('value_loss' in values) == baseline
+    if baseline:
+        value_loss = (advantage**2 * mask).sum(1)
+        np.testing.assert_allclose(values['value_loss'], value_loss, rtol=1e-4)
+
+
+def test_terms_enter_the_loss_by_the_coefficients_of_the_config(batch):
+    changes = {'loss.speaker.entropy': 0.125, 'loss.speaker.kl': 0.25}
+    terms = play_and_differentiate(changes, batch).terms
+    assert {name: term.coefficient for name, term in terms.items() if term.coefficient} == {
+        'policy_loss': 1.0,
+        'value_loss': 1.0,
+        'listener_loss': 1.0,
+        'entropy': -0.125,
+        'kl': 0.25,
+    }
+
+
+def test_the_target_accounts_for_the_message_that_was_said(batch):
+    play = play_and_differentiate({'channel.variable_length': True}, batch)
+    again = replay(play, batch, target=play.pair.speaker.params)
+    np.testing.assert_array_equal(again.target_log_policy, again.utterance.log_policy)
+    assert (play.episode.target_log_policy != again.target_log_policy).any()
+
+
+# --- schedules and noise --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('mode', 'step', 'temperature'),
+    [
+        ('fixed', 50, 2.0),
+        ('scheduled', 0, 2.0),
+        ('scheduled', 50, 1.0),
+        ('scheduled', 100, 0.5),
+        ('scheduled', 900, 0.5),
+    ],
+)
+@jax.disable_jit()
+def test_the_temperature_of_the_channel(mode, step, temperature, batch):
+    changes = {
+        'channel.kind': 'gumbel',
+        'channel.temperature': 2.0,
+        'channel.temperature_end': 0.5,
+        'channel.temperature_mode': mode,
+        'loss.speaker.name': 'pathwise',
+    }
+    game = tiny_game(changes)
+    utterance = game.play(drawn_pair(game, batch), KEY, batch, jnp.array(step))[0].utterance
+    noise = channels.gumbel_noise(jax.random.split(KEY)[0], batch.position, LENGTH, VOCAB)
+    first = jax.nn.softmax((utterance.log_policy + noise)[:, 0] / temperature)
+    np.testing.assert_allclose(utterance.message.relaxed[:, 0], first, rtol=1e-4)
+
+
+@jax.disable_jit()
+def test_noise_of_training_and_of_evaluation_are_apart(batch):
+    game = tiny_game({'channel.noise': 1.0})
+    pair = drawn_pair(game, batch)
+    trained, _ = game.play(pair, KEY, batch, STEP)
+    assert (trained.heard.symbols != trained.utterance.message.symbols).all()
+    clean, noisy = (game.play_greedy(pair, KEY, batch, noise) for noise in (0.0, 1.0))
+    chex.assert_trees_all_equal(clean.heard, clean.utterance.message)
+    assert (noisy.heard.symbols != noisy.utterance.message.symbols).all()
+
+
+# --- after training -------------------------------------------------------------------------------
+
+
+def test_shuffled_messages_bring_accuracy_to_chance(world, trained, batch):
+    first = partial(jax.tree.map, lambda leaf: leaf[0])
+    speaker, listener = first(trained.speakers.agent), first(trained.listeners.agent)
+    pair = Pair(speaker, listener, first(trained.targets), Agent({}, {}))
+
+    @jax.jit
+    def accuracy(pair):
+        said = world.game.play_greedy(pair, KEY, batch, 0.0).utterance.message
+
+        def of_shifted(shift):
+            message = jax.tree.map(lambda leaf: jnp.roll(leaf, shift, axis=0), said)
+            episode, _ = world.game.play(pair, KEY, batch, STEP, message)
+            return world.game.terms(episode, KEY, batch, None)['accuracy'].value.mean()
+
+        return jax.vmap(of_shifted)(jnp.arange(BATCH))
+
+    by_shift = accuracy(pair)
+    assert by_shift[0] > 0.4
+    # Every message beside every referent: a listener that hears nothing else is right once in B.
+    np.testing.assert_allclose(by_shift.mean(), 1 / BATCH, rtol=1e-6)

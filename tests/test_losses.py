@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
-from conftest import drawn, tiny_game
+from conftest import drawn_pair, tiny_game
 
 from emcom_jax import channels, losses
-from emcom_jax.types import Agent, Pair
 
 GOLDEN = np.load(Path(__file__).parent / 'golden' / 'loss_vectors.npz')
 
@@ -228,16 +227,13 @@ def enumerated(request, batch):
     changes = {'channel.vocab_size': 3, 'channel.length': 2, 'loss.speaker.kl': 0.0}
     game = tiny_game(changes | {'channel.variable_length': request.param})
     same = jax.tree.map(lambda leaf: jnp.repeat(leaf[:1], len(distinct), axis=0), batch)
-    key = jax.random.key(0)
-    speaker, listener = drawn(
-        jax.eval_shape(lambda: (game.init_speaker(key, batch), game.init_listener(key, batch)))
-    )
+    pair = drawn_pair(game, batch)
     # Far from 0, so that a baseline helps.
     reward = jnp.asarray(10 + np.random.default_rng(0).standard_normal(len(distinct)), jnp.float32)
 
     def account(params):
-        pair = Pair(speaker._replace(params=params), listener, None, Agent({}, {}))
-        utterance = game.play(pair, key, same, jnp.array(0), message)[0].utterance
+        spoken = pair._replace(speaker=pair.speaker._replace(params=params))
+        utterance = game.play(spoken, jax.random.key(0), same, 0, message)[0].utterance
         log_prob = losses.said(utterance.log_policy, message.symbols)
         baselines = {'none': None, 'value': utterance.value, 'mean': jnp.full_like(log_prob, 10.0)}
         return jnp.exp((log_prob * message.mask).sum(1)), {
@@ -246,7 +242,7 @@ def enumerated(request, batch):
         }
 
     call = jax.jit(lambda params: (account(params)[0], jax.jacrev(account)(params)))
-    probability, (slopes, estimates) = jax.device_get(call(speaker.params))
+    probability, (slopes, estimates) = jax.device_get(call(pair.speaker.params))
     return probability, jax.tree.map(lambda leaf: np.tensordot(-reward, leaf, 1), slopes), estimates
 
 

@@ -1,0 +1,22 @@
+"""Reports: a run directory becomes a page, pictures and a file of messages, without the model.
+
+python -m emcom_jax.report RUN_DIR [RUN_DIR ...]
+"""
+
+from pathlib import Path
+
+
+def make_report(run_dir: str | Path) -> Path:
+    """Writes report.html, pictures/ and messages.jsonl into a run directory, from its files alone.
+
+    What a run does not have (yet) is left out, and the page says so.
+
+    Returns:
+      The path of report.html.
+
+    Raises:
+      RunDirectoryError: `run_dir` is not a run.
+    """
+    from emcom_jax.report import page  # Training imports this; matplotlib may wait for its end.
+
+    return page.make(Path(run_dir)).path

@@ -1,0 +1,183 @@
+"""The page of a run: what was asked for, what came out, what it looks like, in one HTML file."""
+
+import base64
+import io
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+from matplotlib.figure import Figure
+
+from emcom_jax import config as config_lib
+from emcom_jax.metrics import records
+from emcom_jax.report import curves, messages
+from emcom_jax.runtime.files import replace_text, strict
+from emcom_jax.runtime.run_directory import RunDirectory, RunDirectoryError
+from emcom_jax.runtime.writers import read_lines
+from emcom_jax.types import EvalRecord
+
+DPI = 160
+CURVES = """Lines are means, bands the 95% interval of a validation or the extremes over the pairs
+of a training step; dotted is chance. The triangle marks the step whose agents were kept."""
+MESSAGES = """What the speakers say of the test split, greedily. A row is a group of referents of
+which the same was said: in full, or, where hardly any message is said twice, at its beginning.
+Further symbols are then the commonest of the group at their position, the paler the rarer, with a
+number if half of the group agree. Accuracy is the mean over the listeners."""
+
+
+class Report(NamedTuple):
+    """path: of report.html. missing: a sentence for each thing that could not be shown."""
+
+    path: Path
+    missing: list[str]
+
+
+def make(run_dir: str | Path) -> Report:
+    """Does what `emcom_jax.report.make_report` says.
+
+    Raises:
+      RunDirectoryError: `run_dir` is not a run, or one of its JSON files is damaged.
+    """
+    run = RunDirectory(run_dir)
+    if not run.config.is_file():
+        raise RunDirectoryError(f'{run} is not a run: it has no config.json')
+    try:
+        config = json.loads(run.config.read_text())
+        summary = run.read_summary() or {}
+        lines = read_lines(run.metrics)
+        source = run.path / 'source.json'
+        about = json.loads(source.read_text()) if source.exists() else {}
+    except json.JSONDecodeError as error:
+        raise RunDirectoryError(f'a JSON file of {run} is damaged: {error}') from error
+
+    missing = [] if summary else ['There is no summary.json: the run is not finished.']
+    pictures = []
+
+    def show(figure: Figure, name: str, title: str, caption: str) -> None:
+        run.pictures.mkdir(exist_ok=True)
+        png = io.BytesIO()
+        figure.savefig(png, format='png', dpi=DPI)
+        (run.pictures / f'{name}.png').write_bytes(png.getvalue())
+        data = base64.b64encode(png.getvalue()).decode()
+        pictures.append({'title': title, 'caption': caption, 'data': data})
+
+    figure = curves.learning_curves(lines, summary.get('best_step'))
+    if figure is None:
+        missing.append('There are no learning curves: metrics.jsonl holds nothing to draw.')
+    else:
+        show(figure, 'learning_curves', 'Learning curves', CURVES)
+    try:
+        record = records.load(run.records / 'test.npz')
+    except (OSError, ValueError) as error:
+        missing.append(f'There are no messages: {error}')
+    else:
+        if record.kind == 'symbols':
+            replace_text(run.messages, _json_lines(record))
+            figure = messages.gallery(record, about.get('image_shape'))
+            show(figure, 'messages', 'Messages', MESSAGES)
+        else:
+            missing.append(f'The messages are {record.kind}, which are not shown here.')
+
+    path = run.path / 'report.html'
+    changes = changed(config)
+    template = Path(__file__).with_name('template.html').read_text()
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page = environment.from_string(template).render(
+        name=run.path.resolve().name,
+        config=config,
+        summary=summary,
+        table=_table(summary),
+        pictures=pictures,
+        changes=changes,
+        command=command(config['game']['name'], changes),
+        files=_files(run),
+        missing=missing,
+    )
+    replace_text(path, page)
+    return Report(path, missing)
+
+
+def changed(config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """'group.key' -> (value, default) of what a resolved config has unlike `config.base()`.
+
+    A key without a default has None for it; where the run lies (`run_dir`) is left out.
+    """
+    defaults = dict(_flat(strict(config_lib.base().to_dict())))
+    values = dict(_flat(config))
+    return {
+        key: (value, defaults.get(key))
+        for key, value in values.items()
+        if key != 'run_dir' and (key not in defaults or value != defaults[key])
+    }
+
+
+def command(game: str, changes: Mapping[str, tuple[Any, Any]]) -> str:
+    """The command line that trains with these changes of the defaults, quoted for a shell."""
+    flags = [f'--config.{key}={_flag(value)}' for key, (value, _) in changes.items()]
+    first = f'python -m emcom_jax.main --config={shlex.quote(f"configs/{game}.py")}'
+    return ' \\\n    '.join([first, *map(shlex.quote, flags)])
+
+
+def _flag(value: Any) -> str:
+    if not isinstance(value, list):
+        return str(value)
+    if value and all(isinstance(x, str | int | float) for x in value):
+        return ','.join(map(str, value))
+    return repr(tuple(tuple(x) if isinstance(x, list) else x for x in value))
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f'{prefix}{key}.')
+        else:
+            yield prefix + key, value
+
+
+def _json_lines(record: EvalRecord) -> str:
+    return ''.join(json.dumps(message) + '\n' for message in messages.said(record))
+
+
+def _table(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of the summary: 'splits', and 'rows' of (name, chance, a text for each split)."""
+    splits = {name: values for name, values in summary.items() if isinstance(values, dict)}
+    names = dict.fromkeys(name for values in splits.values() for name in values)
+    rows = []
+    for name in sorted(names, key=_by_number):
+        if name.endswith('_ci95'):
+            continue
+        kind, _, count = name.partition('@')
+        chance = f'{1 / int(count):.3g}' if kind == 'accuracy' and count.isdigit() else ''
+        cells = [_text(values.get(name), values.get(f'{name}_ci95')) for values in splits.values()]
+        rows.append((name, chance, cells))
+    return {'splits': list(splits), 'rows': rows}
+
+
+def _by_number(name: str) -> tuple[str, int]:
+    kind, _, count = name.partition('@')
+    return kind, int(count) if count.isdigit() else 0
+
+
+def _text(value: Any, interval: Any = None) -> str:
+    if value is None:
+        return '–'
+    if isinstance(value, list):
+        return ', '.join(map(_text, value))
+    text = f'{value:,.0f}' if value == int(value) and abs(value) > 1 else f'{value:.3f}'
+    return f'{text} [{_text(interval[0])}, {_text(interval[1])}]' if interval else text
+
+
+def _files(run: RunDirectory) -> list[str]:
+    """The files and folders of a run that a reader may want, as paths in it."""
+    paths = [
+        *(run.config, run.metrics, run.summary, run.messages),
+        *sorted(run.records.glob('*.npz')),
+        *sorted(run.pictures.glob('*.png')),
+        *(run.checkpoints, run.tensorboard),
+    ]
+    return [str(path.relative_to(run.path)) for path in paths if path.exists()]
