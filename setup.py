@@ -1,4 +1,4 @@
-"""Installs the packages `emcom_jax` and `emcom_datasets`; recipes and tests stay in the checkout."""
+"""Installs the packages `emcom_jax` and `emcom_datasets`; recipes stay in the checkout."""
 
 from pathlib import Path
 

@@ -3,8 +3,8 @@
     python -m benchmarks.population            both sizes, 1, 10 and 50 pairs
     python -m benchmarks.population small      agents of one size
 
-The pair loop is how the code released with Emergent communication at scale (2022) trains: agents lie
-in Python lists, each step draws the ids of its pairs, fetches them, and dispatches one compiled
+The pair loop is how the code released with Emergent communication at scale (2022) trains: agents
+lie in Python lists, each step draws the ids of its pairs, fetches them, and dispatches one compiled
 update for each pair. It is measured twice: with our update, so that only the way of executing pairs
 differs; and for large agents also with its cosine, a broadcast [B, B, D] difference.
 
@@ -183,9 +183,7 @@ def matmul_gigaflops() -> float:
 def main(sizes: list[str]) -> None:
     print(f'{jax.device_count()} x {jax.devices()[0].device_kind}, jax {jax.__version__}')
     print('pair updates per second; the ratio is to the pair loop with our update')
-    print(
-        f'{"agents":7} {"pairs":>5} {"2022 cosine":>12} {"pair loop":>10} {"stacked":>10} {"ratio":>6}'
-    )
+    print('agents  pairs  2022 cosine  pair loop    stacked  ratio')
     for size in sizes:
         for pairs in PAIRS:
             cosine = ''

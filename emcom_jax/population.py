@@ -100,6 +100,7 @@ def make_meetings(config: ConfigDict) -> Meetings:
         return lambda _: (jnp.asarray(pairs[:, 0]), jnp.asarray(pairs[:, 1]))
 
     if config.pairing == 'fixed':
+        _mask('population.pairs', config.pairs, shape)  # Refuses agents that do not exist.
         pairs = np.asarray(config.pairs, np.int32)
         draw, disjoint = constant(pairs), _disjoint(pairs, speaker_learns, listener_learns)
     elif config.pairing == 'independent':

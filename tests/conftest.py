@@ -35,6 +35,7 @@ from emcom_jax.types import (  # noqa: E402
 )
 
 BATCH, LENGTH, VOCAB, SIZE = 8, 3, 5, 6  # B, T, V, and D = H = E.
+TARGET_EMA = 0.9
 ROLES = ('speaker', 'listener', 'shared')
 
 TINY = {
@@ -43,13 +44,20 @@ TINY = {
     'channel.vocab_size': VOCAB,
     'channel.length': LENGTH,
     **{
-        f'{role}.{key}': value
+        key.format(role): value
         for role in ('speaker', 'listener')
-        for key, value in {'core': 'gru', 'hidden_size': SIZE, 'embed_size': SIZE}.items()
+        for key, value in {
+            '{}.core': 'gru',
+            '{}.hidden_size': SIZE,
+            '{}.embed_size': SIZE,
+            '{}.num_heads': 2,
+            'optimizer.{}.learning_rate': 0.01,
+            'optimizer.{}.schedule': 'constant',
+        }.items()
     },
-    'speaker.num_heads': 2,
-    'listener.num_heads': 2,
     'listener.projection_sizes': (SIZE,),
+    'loss.speaker.entropy': 1e-4,
+    'loss.speaker.kl': 0.5,
     'evaluation.num_candidates': (4, 16),
     'evaluation.redraws': 3,
     'evaluation.best_metric': 'accuracy@16',
@@ -136,8 +144,6 @@ def world(bank: Bank, batch: Batch) -> World:
         {
             'channel.kind': 'gumbel_st',
             'loss.speaker.name': 'pathwise',
-            'optimizer.speaker.learning_rate': 0.01,
-            'optimizer.listener.learning_rate': 0.01,
             'population.num_speakers': 2,
             'population.num_listeners': 2,
             'population.pairs_per_step': 2,
@@ -146,7 +152,9 @@ def world(bank: Bank, batch: Batch) -> World:
     game = GAMES['lewis'].make(config, tiny_source())
     optimizers = Optimizers(*(make_optimizer(config.optimizer[role], 100) for role in ROLES))
     meetings = make_meetings(config.population)
-    communicate = updates.communicate(game, optimizers, meetings, 'vmap', 0.99, axis_name=None)
+    communicate = updates.communicate(
+        game, optimizers, meetings, 'vmap', TARGET_EMA, axis_name=None
+    )
     imitate = updates.imitate(game, optimizers, config.updates.imitate, axis_name=None)
 
     def draw_batch(bank_and_bad_step: tuple[Bank, Array], key: Key, step: Array) -> Batch:

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import itertools
 import json
 import re
 import shlex
@@ -19,7 +20,7 @@ from emcom_jax import config as config_lib
 from emcom_jax.metrics import records
 from emcom_jax.report import __main__ as command_line
 from emcom_jax.report import curves, make_report, messages
-from emcom_jax.runtime.files import strict, write_json
+from emcom_jax.runtime.files import write_json
 from emcom_jax.runtime.run_directory import RunDirectoryError
 from emcom_jax.types import EvalRecord
 
@@ -130,6 +131,11 @@ class Page(HTMLParser):
             self._rows[-1][-1] += data
 
 
+def chances(ax) -> list[float]:
+    dotted = [line.get_ydata() for line in ax.lines if line.get_linestyle() == ':']
+    return [float(values[0]) for values in dotted if len(values)]
+
+
 def texts(figure) -> list[str]:
     return [text.get_text() for ax in figure.axes for text in ax.texts if text.get_text()]
 
@@ -187,8 +193,9 @@ from emcom_jax.runtime import files, flags
 flags.parse(sys.argv)
 print(json.dumps(files.strict(flags.CONFIG.value.to_dict())))
 """
-    words = shlex.split(html.unescape(command[1]))
-    assert words[:3] == ['python', '-m', 'emcom_jax.main']
+    words = shlex.split(html.unescape(command[1]).replace('\\\n', ''))
+    assert words[:4] == ['python', '-m', 'emcom_jax.main', '--config=configs/lewis.py']
+    assert '--config.evaluation.num_candidates=2,8' in words
     output = subprocess.run(
         [sys.executable, '-c', script, *words[3:]], cwd=ROOT, capture_output=True, check=True
     ).stdout
@@ -200,7 +207,7 @@ print(json.dumps(files.strict(flags.CONFIG.value.to_dict())))
 def test_pictures_are_not_blank_and_nothing_is_cut_off(run_dir, picture):
     make_report(run_dir)
     pixels = imread(run_dir / 'pictures' / f'{picture}.png')[..., :3]
-    assert pixels.shape[1] > 1000 and pixels.shape[0] > 500
+    assert pixels.shape[1] > 1000 and pixels.shape[0] > 400
     assert 0.03 < (pixels < 0.9).any(axis=2).mean() < 0.6
     border = [pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]
     assert all((edge == 1).all() for edge in border)
@@ -279,16 +286,21 @@ def test_a_panel_for_each_quantity_that_was_logged_and_is_not_constant():
         assert any(list(line.get_xdata()) == [100] for line in ax.lines)
 
 
+def test_panels_do_not_overlap():
+    figure = curves.learning_curves(LINES, 200)
+    figure.draw_without_rendering()
+    boxes = [ax.get_tightbbox() for ax in figure.axes] + [figure._suptitle.get_window_extent()]
+    assert not [(a, b) for a, b in itertools.combinations(boxes, 2) if a.overlaps(b)]
+
+
 def test_curves_are_means_with_bands_and_chance():
     figure = curves.learning_curves(LINES)
     accuracy, loss, _, entropy = figure.axes
     lines = {line.get_label(): line for line in accuracy.lines}
     assert lines['training'].get_xydata().tolist() == [[100, 0.4], [200, pytest.approx(0.6)]]
     assert lines['2 candidates'].get_xydata().tolist() == [[0, 0.5], [200, 0.9]]
-    dotted = [line.get_ydata()[0] for line in accuracy.lines if line.get_linestyle() == ':'][:2]
-    assert dotted == [1 / 2, 1 / 8]
-    dotted = [line.get_ydata()[0] for line in loss.lines if line.get_linestyle() == ':'][:2]
-    assert dotted == pytest.approx(np.log([2, 8]))
+    assert chances(accuracy) == [1 / 2, 1 / 8]
+    assert chances(loss) == pytest.approx(np.log([2, 8]))
     # Extremes over pairs, and the interval of a validation.
     band = entropy.collections[0].get_paths()[0].vertices
     assert {tuple(x) for x in band.tolist()} == {(100, 3), (100, 5), (200, 2)}
@@ -342,6 +354,13 @@ def test_the_gallery_shows_symbols_frequencies_and_labels():
     second = found[29:]
     assert second[0].startswith('Speaker 1: 1 distinct messages for 24 referents.')
     assert second[2:5] == ['4', '4', '4'] and '24×' in second
+
+
+def test_the_title_fits_where_there_is_little_else_to_show():
+    figure = messages.gallery(make_record()._replace(labels={}))
+    figure.draw_without_rendering()
+    title = figure.axes[0].texts[0].get_window_extent()
+    assert title.x1 < figure.bbox.x1 - title.x0
 
 
 def tiles(figure) -> list[tuple[float, ...]]:

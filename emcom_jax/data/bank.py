@@ -78,7 +78,10 @@ def look_at(bank: Bank, rows: Array, position: Array, key: Key, noise: float) ->
     if noise:
 
         def disturb(one: Key, row: Array) -> tuple[Array, Array]:
-            drawn = jax.random.normal(one, (2, *row.shape)) * (noise * bank.deviation / bank.scale)[None]
+            drawn = (
+                jax.random.normal(one, (2, *row.shape))
+                * (noise * bank.deviation / bank.scale)[None]
+            )
             return row + drawn[0], row + drawn[1]
 
         views = jax.vmap(disturb)(draws.example_keys(key, position), inputs)

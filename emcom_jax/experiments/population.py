@@ -112,6 +112,8 @@ class PopulationExperiment(AbstractExperiment):
         with run.watch(state.global_step) as (progress, preemption):
             if state.global_step == 0:
                 self._validate(0, progress.print)
+            else:
+                progress.print(f'going on from step {state.global_step}')
             while state.global_step < ours.training_steps and not self.stopped:
                 count = self._steps_until_something(state.global_step)
                 scalars = self._advance(state.global_step, count, state.train_step_rng)

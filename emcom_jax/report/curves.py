@@ -164,7 +164,7 @@ def _draw(ax: Axes, spec: Spec, curves: Sequence[Curve]) -> None:
     ax.spines[['left', 'bottom']].set_color(FAINT)
     ax.grid(axis='y', color='#eeeeee', linewidth=0.8)
     ax.set_axisbelow(True)
-    if len(curves) > 1:
+    if [curve.label for curve in curves] != ['training']:
         ax.legend(fontsize=7, labelcolor=INK, handlelength=1.6, edgecolor='none', framealpha=0.85)
 
 

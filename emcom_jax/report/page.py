@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from emcom_jax import config as config_lib
 from emcom_jax.metrics import records
 from emcom_jax.report import curves, messages
 from emcom_jax.runtime.files import replace_text, strict
-from emcom_jax.runtime.run_directory import RunDirectory, RunDirectoryError
+from emcom_jax.runtime.run_directory import RunDirectory, RunDirectoryError, flatten
 from emcom_jax.runtime.writers import read_lines
 from emcom_jax.types import EvalRecord
 
@@ -107,8 +107,8 @@ def changed(config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
 
     A key without a default has None for it; where the run lies (`run_dir`) is left out.
     """
-    defaults = dict(_flat(strict(config_lib.base().to_dict())))
-    values = dict(_flat(config))
+    defaults = flatten(strict(config_lib.base().to_dict()))
+    values = flatten(config)
     return {
         key: (value, defaults.get(key))
         for key, value in values.items()
@@ -129,14 +129,6 @@ def _flag(value: Any) -> str:
     if value and all(isinstance(x, str | int | float) for x in value):
         return ','.join(map(str, value))
     return repr(tuple(tuple(x) if isinstance(x, list) else x for x in value))
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f'{prefix}{key}.')
-        else:
-            yield prefix + key, value
 
 
 def _json_lines(record: EvalRecord) -> str:

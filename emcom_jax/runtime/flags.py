@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from absl import flags
+from absl import flags, logging
 from jaxline import base_config
 from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags import tuple_parser
@@ -115,10 +115,11 @@ def parse(argv: Sequence[str]) -> list[str]:
     except UsageError as error:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)
-    # absl would raise it to INFO, at which jaxline and Orbax report every step they take.
+    # absl would raise it to INFO, at which jaxline and Orbax report every step they take. At ERROR
+    # jaxline prints the traceback of every exception that passes, which reaches the user anyway.
     verbosity = FLAGS['verbosity']
     if verbosity.using_default_value:
-        verbosity.value, verbosity.using_default_value = -1, False
+        verbosity.value, verbosity.using_default_value = logging.FATAL, False
     return rest
 
 

@@ -1,5 +1,6 @@
 """One run: its directory, checkpoints and writers, and how an experiment is carried through."""
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -151,6 +152,7 @@ def start(
         directory.write_summary(summary)
         show(summary)
         page = make_report(directory.path)
+        print(f'{summary["wall_s"]:.0f} s on {os.cpu_count()} CPU cores')
         print(f'run directory: {directory}\nreport:        {page}')
 
 
@@ -165,7 +167,8 @@ def show(summary: dict[str, Any]) -> None:
     for name in names:
         cells = []
         for split in splits:
-            cell = f'{summary[split][name]:.3f}'
+            value = summary[split][name]
+            cell = '-' if value is None or value != value else f'{value:.3f}'  # Undefined: nan.
             interval = summary[split].get(f'{name}_ci95')
             if interval:
                 cell += ' [{:.3f}, {:.3f}]'.format(*interval)

@@ -148,7 +148,7 @@ def open_run(
 
 
 def _check_same(run: RunDirectory, there: dict, here: dict, train: bool) -> None:
-    old, new = _flatten(there), _flatten(here)
+    old, new = flatten(there), flatten(here)
     differing = [
         key
         for key in sorted(old | new)
@@ -177,12 +177,12 @@ def _show(flat: dict[str, Any], key: str) -> str:
     return repr(flat[key]) if key in flat else 'absent'
 
 
-def _flatten(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
     """{'group': {'key': value}} -> {'group.key': value}."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f'{prefix}{key}.')
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f'{prefix}{key}.')
         else:
             flat[prefix + key] = value
     return flat

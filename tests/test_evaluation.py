@@ -1,0 +1,192 @@
+"""Evaluation: guesses made by hand are judged as by hand."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+from conftest import tiny_config
+
+from emcom_jax import channels
+from emcom_jax.data.bank import make_bank
+from emcom_jax.evaluation import Evaluator
+from emcom_jax.metrics import records
+from emcom_jax.types import Agent, Episode, Guess, Learner, Population, Split, Utterance
+
+S, L, T, D = 2, 3, 4, 5
+LABELS = {'class': 3, 'attributes': 2}
+
+
+class Tables:
+    """Speakers and listeners that know every referent by its row: a speaker what to say of it, a
+    listener what to make of it. Candidates are what the listener sees."""
+
+    kind, vocab_size, reads_target = 'symbols', 6, False
+
+    def __init__(self, label=None):
+        self.has_candidates = label is None
+        self._label = label
+
+    def play_greedy(self, pair, key, batch, channel_noise):
+        symbols = pair.speaker.params['symbols'][batch.position]
+        message = channels.make_message(symbols, None, variable_length=True)
+        answers = pair.listener.params[pair.speaker.state, batch.position]
+        guess = Guess(answers, batch.listener_inputs, {})
+        if self._label:
+            guess = Guess(None, None, {self._label: answers})
+        return Episode(Utterance(message, None, None, None), None, message, guess)
+
+    def scores(self, prediction, candidates):
+        return prediction @ candidates.T
+
+
+def evaluate(answers, inputs=None, label=None, labels=None, **changes):
+    """Evaluates listeners that answer [S, L, N, ...]."""
+    speakers, listeners, size = answers.shape[:3]
+    rng = np.random.default_rng(1)
+    inputs = rng.standard_normal((size, D)) if inputs is None else inputs
+    bank = make_bank(Split(np.asarray(inputs, np.float32), labels or {}), 'float32')
+    symbols = jnp.asarray(rng.integers(0, 6, (speakers, size, T)), jnp.int32)
+    says = Agent({'symbols': symbols}, jnp.arange(speakers))
+    hears = Agent(jnp.asarray(np.swapaxes(answers, 0, 1), jnp.float32), {})
+    empty = Agent({}, {})
+    population = Population(
+        *(Learner(agent, (), 0, 0) for agent in (says, hears)), {}, Learner(empty, (), 0, 0)
+    )
+    config = tiny_config({f'evaluation.{key}': value for key, value in changes.items()})
+    record = Evaluator(Tables(label), config)(population, bank, 'valid', 7)
+    records.check(record)
+    return record
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+# --- picking among candidates ---------------------------------------------------------------------
+
+SIZES = [(16, 4), (10, 4), (9, 8), (7, 7), (5, 2)]  # Referents and candidates.
+
+
+@pytest.mark.parametrize(('size', 'count'), SIZES)
+def test_whoever_knows_every_referent_is_always_right(size, count):
+    # A referent that stood twice among its candidates would tie with itself.
+    answers = np.broadcast_to(100 * np.eye(size), (1, 1, size, size))
+    record = evaluate(answers, np.eye(size), num_candidates=(count,))
+    np.testing.assert_array_equal(record.correct, np.ones((1, 1, 1, size)))
+    np.testing.assert_allclose(record.loss, np.zeros((1, 1, 1, size)), atol=1e-6)
+
+
+@pytest.mark.parametrize(('size', 'count'), SIZES)
+def test_whoever_answers_the_same_to_everything_is_at_chance(size, count):
+    # So every referent stands among exactly so many.
+    record = evaluate(np.zeros((1, 2, size, D)), num_candidates=(count,))
+    np.testing.assert_allclose(record.correct, np.full((1, 1, 2, size), 1 / count), rtol=1e-5)
+    np.testing.assert_allclose(record.vote, np.full((1, 1, size), 1 / count), rtol=1e-5)
+    np.testing.assert_allclose(record.loss, np.full((1, 1, 2, size), math.log(count)), rtol=1e-5)
+
+
+def judged_by_brute_force(answers, inputs):
+    """correct and loss [S, L, N], vote [S, N] with all referents as candidates."""
+    scores = answers @ inputs.T
+    own = np.arange(scores.shape[-1])
+    chances = scipy.special.softmax(scores, axis=-1)
+    vote = chances.mean(axis=1).argmax(axis=-1) == own
+    return scores.argmax(-1) == own, -np.log(chances[..., own, own]), vote
+
+
+def test_among_all_referents_it_is_brute_force(rng):
+    inputs = rng.standard_normal((9, D))
+    answers = inputs + rng.standard_normal((S, L, 9, D))
+    record = evaluate(answers, inputs, num_candidates=(9,))
+    correct, loss, vote = judged_by_brute_force(answers, inputs)
+    assert 0 < correct.mean() < 1 and (vote != correct[:, 0]).any()
+    np.testing.assert_allclose(record.correct[0], correct)
+    np.testing.assert_allclose(record.loss[0], loss, rtol=1e-4)
+    np.testing.assert_allclose(record.vote[0], vote)
+
+
+def test_fewer_candidates_are_a_fair_sample_of_the_others(rng):
+    inputs = rng.standard_normal((10, D))
+    answers = inputs + rng.standard_normal((1, 1, 10, D))
+    record = evaluate(answers, inputs, num_candidates=(4,), redraws=2000)
+    scores = (answers @ inputs.T)[0, 0]
+    better = (scores > np.diag(scores)[:, None]).sum(1)
+    assert better.max() > 1
+    # None of those that are better is among the three others.
+    right = scipy.special.comb(9 - better, 3) / scipy.special.comb(9, 3)
+    np.testing.assert_allclose(record.correct[0, 0, 0], right, atol=5 * 0.5 / math.sqrt(2000))
+    assert not np.isin(record.correct[0, 0, 0][(better > 0) & (better < 7)], (0, 1)).any()
+
+
+def test_one_listener_votes_for_itself(rng):
+    record = evaluate(rng.standard_normal((S, 1, 10, D)), num_candidates=(4,))
+    np.testing.assert_allclose(record.vote, record.correct[:, :, 0])
+
+
+def test_more_candidates_than_referents_are_all_of_them(rng):
+    answers = rng.standard_normal((1, 1, 10, D))
+    record = evaluate(answers, num_candidates=(100, 4, 16))
+    assert record.num_candidates == (4, 10)
+    assert record.correct.shape == (2, 1, 1, 10)
+    exact = evaluate(answers, num_candidates=(10,))
+    np.testing.assert_array_equal(record.correct[1], exact.correct[0])
+
+
+def test_the_same_evaluation_gives_the_same_record_whatever_its_batches(rng):
+    answers = rng.standard_normal((S, L, 10, D))
+    same = {'input_noise': 0.5, 'num_candidates': (4,)}
+    first, again, by_threes = (
+        evaluate(answers, **same, batch_size=size) for size in (1024, 1024, 3)
+    )
+    for field in ('messages', 'lengths', 'correct', 'loss', 'vote'):
+        np.testing.assert_array_equal(getattr(first, field), getattr(again, field))
+        np.testing.assert_allclose(getattr(first, field), getattr(by_threes, field), rtol=1e-5)
+    clean = evaluate(answers, num_candidates=(4,))
+    assert (clean.loss != first.loss).any()
+
+
+# --- naming ---------------------------------------------------------------------------------------
+
+
+def test_naming_a_class(rng):
+    labels = rng.integers(0, 3, 10).astype(np.int32)
+    logits = rng.standard_normal((S, L, 10, 3))
+    record = evaluate(logits, label='class', labels={'class': labels, 'other': labels})
+    chances = scipy.special.softmax(logits, axis=-1)
+    assert record.num_candidates == (0,)
+    np.testing.assert_array_equal(record.correct[0], logits.argmax(-1) == labels)
+    own = np.take_along_axis(chances, np.broadcast_to(labels, (S, L, 10))[..., None], -1)[..., 0]
+    np.testing.assert_allclose(record.loss[0], -np.log(own), rtol=1e-4)
+    np.testing.assert_array_equal(record.vote[0], chances.mean(1).argmax(-1) == labels)
+
+
+def test_naming_attributes_is_worth_the_share_that_is_right(rng):
+    labels = rng.integers(0, 3, (10, 2)).astype(np.int32)
+    logits = rng.standard_normal((S, L, 10, 2, 3))
+    record = evaluate(logits, label='attributes', labels={'attributes': labels})
+    chances = scipy.special.softmax(logits, axis=-1)
+    own = np.broadcast_to(labels, (S, L, 10, 2))[..., None]
+    loss = -np.log(np.take_along_axis(chances, own, -1)[..., 0]).mean(-1)
+    np.testing.assert_allclose(record.correct[0], (logits.argmax(-1) == labels).mean(-1))
+    np.testing.assert_allclose(record.loss[0], loss, rtol=1e-4)
+    vote = (chances.mean(1).argmax(-1) == labels).mean(-1)
+    np.testing.assert_allclose(record.vote[0], vote)
+
+
+# --- what is kept ---------------------------------------------------------------------------------
+
+
+def test_a_record_holds_what_was_said_of_what(rng):
+    inputs, label = rng.standard_normal((10, D)), np.arange(10, dtype=np.int32)
+    record = evaluate(np.zeros((S, L, 10, D)), inputs, labels={'class': label})
+    assert (record.split, record.step, record.kind, record.vocab_size) == ('valid', 7, 'symbols', 6)
+    np.testing.assert_array_equal(record.meanings, inputs.astype(np.float32))
+    np.testing.assert_array_equal(record.labels['class'], label)
+    assert record.messages.shape == (S, 10, T) and (record.messages[0] != record.messages[1]).any()
+    for message, length in zip(record.messages.reshape(-1, T), record.lengths.ravel(), strict=True):
+        ended = (*message, 0).index(0) + 1
+        assert length == min(ended, T) and not message[length:].any()

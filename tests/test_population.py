@@ -1,0 +1,506 @@
+"""Populations: who meets whom, what one step changes, and that many steps are many single ones."""
+
+import itertools
+from collections import Counter
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+from conftest import BATCH, ROLES, TARGET_EMA, tiny_config
+
+from emcom_jax import updates
+from emcom_jax.data.bank import draw
+from emcom_jax.optimizers import make_optimizer
+from emcom_jax.population import (
+    Optimizers,
+    choose_execution,
+    init_population,
+    make_meetings,
+    put,
+    take,
+)
+from emcom_jax.types import Agent, Learner, Pair, Term
+
+KEY = jax.random.key(0)
+NEVER = np.int32(-1)  # The step at which the inputs of `world` are spoiled.
+
+
+def agent(stack, index):
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[index], stack)
+
+
+# --- who meets whom -------------------------------------------------------------------------------
+
+RING = ((0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (2, 0))
+
+
+def meetings(**changes):
+    sizes = {'num_speakers': 3, 'num_listeners': 4, 'pairs_per_step': 2}
+    changes = {f'population.{key}': value for key, value in (sizes | changes).items()}
+    return make_meetings(tiny_config(changes).population)
+
+
+def draw_many(drawn, count=1200):
+    """Pairs [count, P, 2] of as many steps."""
+    ids = jax.jit(jax.vmap(drawn.draw))(jax.random.split(KEY, count))
+    return np.stack(ids, axis=-1)
+
+
+def met(pairs):
+    """How often each pair (speaker, listener) met."""
+    return Counter(map(tuple, pairs.reshape(-1, 2).tolist()))
+
+
+MATCHINGS = {
+    'complete': {'pairs_per_step': 3},
+    'incomplete': {'pairs_per_step': 3, 'graph': RING},
+    'part_of_complete': {'pairs_per_step': 2},
+    'part_of_incomplete': {'pairs_per_step': 1, 'graph': RING},
+}
+
+
+@pytest.mark.parametrize('changes', MATCHINGS.values(), ids=MATCHINGS)
+def test_in_a_matching_everybody_meets_at_most_once_and_all_pairs_equally_often(changes):
+    drawn = meetings(**changes)
+    pairs = draw_many(drawn)
+    assert pairs.shape == (1200, changes['pairs_per_step'], 2)
+    assert (np.diff(np.sort(pairs, axis=1), axis=1) > 0).all()
+    counts = met(pairs)
+    graph = changes.get('graph', list(itertools.product(range(3), range(4))))
+    assert set(counts) == set(graph)
+    # The two matchings of the ring are as likely as each other only nearly: they are of 1,024.
+    expected = 1200 * changes['pairs_per_step'] / len(graph)
+    assert max(abs(count / expected - 1) for count in counts.values()) < 0.2
+    assert drawn.disjoint
+
+
+def test_independent_pairs_are_drawn_with_replacement_uniformly():
+    drawn = meetings(pairing='independent', pairs_per_step=4, graph=RING)
+    pairs = draw_many(drawn)
+    counts = met(pairs)
+    assert set(counts) == set(RING)
+    assert scipy.stats.chisquare(list(counts.values())).pvalue > 1e-3
+    # Of four draws from six pairs, the first two are the same once in six.
+    same = (pairs[:, 0] == pairs[:, 1]).all(1).sum()
+    assert scipy.stats.binomtest(int(same), 1200, 1 / 6).pvalue > 1e-3
+    assert not drawn.disjoint
+
+
+def test_fixed_pairs_meet_at_every_step():
+    pairs = ((2, 0), (0, 3))
+    drawn = draw_many(meetings(pairing='fixed', pairs=pairs), count=3)
+    np.testing.assert_array_equal(drawn, [pairs] * 3)
+
+
+@pytest.mark.parametrize(
+    ('pairs', 'learns', 'disjoint'),
+    [
+        (((0, 0), (1, 1)), {}, True),
+        (((0, 0), (0, 1)), {}, False),
+        (((0, 0), (0, 1)), {'speaker_learns': ()}, True),
+        (((0, 0), (0, 1)), {'speaker_learns': ((0, 1),)}, False),
+        (((0, 0), (1, 0)), {'speaker_learns': ()}, False),
+        (((0, 0), (1, 0)), {'listener_learns': ((2, 0),)}, True),
+    ],
+)
+def test_fixed_pairs_may_run_at_once_if_nobody_learns_twice(pairs, learns, disjoint):
+    assert meetings(pairing='fixed', pairs=pairs, **learns).disjoint == disjoint
+
+
+@pytest.mark.parametrize('key', ['graph', 'speaker_learns', 'listener_learns', 'pairs'])
+@pytest.mark.parametrize('pair', [(3, 0), (0, 4), (-1, 0), (0,)])
+def test_an_agent_that_does_not_exist_is_refused(key, pair):
+    changes = {'pairing': 'fixed', 'pairs': ((0, 0), (1, 1))}
+    with pytest.raises(ValueError, match=rf'population\.{key} has .*0 <= speaker < 3 .* < 4'):
+        meetings(**changes | {key: ((0, 0), pair)})
+
+
+def test_a_graph_with_too_few_pairs_is_refused():
+    with pytest.raises(ValueError, match='pairs_per_step=2, .* at most 1'):
+        meetings(graph=((0, 0), (0, 1), (0, 2)))
+
+
+@pytest.mark.parametrize(
+    ('execution', 'pairs', 'batch_size', 'disjoint', 'chosen'),
+    [
+        ('map', 3, 8, True, 'map'),
+        ('unroll', 3, 8, False, 'unroll'),
+        ('vmap', 3, 8, True, 'vmap'),
+        ('auto', 1, 8, True, 'unroll'),
+        ('auto', 3, 8, False, 'map'),
+        ('auto', 3, 8, True, 'vmap'),
+        ('auto', 3, 10**7, True, 'map'),
+    ],
+)
+def test_how_pairs_are_executed(execution, pairs, batch_size, disjoint, chosen):
+    changes = {'population.execution': execution, 'population.pairs_per_step': pairs}
+    config = tiny_config(changes).population
+    agents = {'w': np.zeros((3, 6, 6))}
+    assert choose_execution(config, batch_size, disjoint, agents) == chosen
+
+
+def test_pairs_that_share_a_learner_are_not_executed_at_once():
+    config = tiny_config({'population.execution': 'vmap', 'population.pairing': 'independent'})
+    with pytest.raises(ValueError, match="execution='vmap'.*pairing='independent'.*'map'"):
+        choose_execution(config.population, 8, False, {})
+
+
+# --- agents ---------------------------------------------------------------------------------------
+
+
+def test_put_undoes_take():
+    stack = {'w': jnp.arange(12.0).reshape(4, 3), 'n': jnp.arange(4)}
+    some = take(stack, jnp.array([2, 0]))
+    np.testing.assert_array_equal(some['n'], [2, 0])
+    back = put(jax.tree.map(jnp.zeros_like, stack), jnp.array([2, 0]), some)
+    np.testing.assert_array_equal(back['n'], [0, 0, 2, 0])
+    np.testing.assert_array_equal(back['w'][2], stack['w'][2])
+
+
+def test_targets_start_as_copies_and_agents_apart(world):
+    fresh = world.fresh
+    chex.assert_trees_all_equal(fresh.targets, fresh.speakers.agent.params)
+    for stack in (fresh.speakers, fresh.listeners):
+        one, other = agent(stack.agent.params, 0), agent(stack.agent.params, 1)
+        same = jax.tree.map(np.array_equal, one, other)
+        biases = jax.tree.map(lambda leaf: not leaf.any(), one)
+        assert same == biases
+        np.testing.assert_array_equal(stack.accuracy, [0, 0])
+        np.testing.assert_array_equal(stack.updates, [0, 0])
+
+
+def test_an_agent_does_not_depend_on_the_size_of_the_population(optimizers, batch):
+    small, large = (
+        init_population(SUMS, optimizers, KEY, batch, *sizes) for sizes in ((2, 1), (3, 4))
+    )
+    chex.assert_trees_all_equal(small.speakers, take(large.speakers, jnp.arange(2)))
+    chex.assert_trees_all_equal(small.listeners, take(large.listeners, jnp.arange(1)))
+    chex.assert_trees_all_equal(small.shared, large.shared)
+
+
+# --- one step, in a game of numbers ---------------------------------------------------------------
+
+
+class Sums:
+    """The speaker says a number of what it sees, the listener and a shared trunk add theirs, and
+    the sum should be 1. Each agent is one vector: small enough to do a step by hand."""
+
+    def init_speaker(self, key, batch):
+        weights = jax.random.normal(key, batch.speaker_inputs.shape[1:])
+        return Agent({'w': weights}, {'plays': jnp.zeros(())})
+
+    init_listener = init_shared = init_speaker
+
+    def play(self, pair, key, batch, step, forced=None):
+        speaker, listener, target, shared = pair
+        heard = batch.speaker_inputs @ (speaker.params['w'] + shared.params['w'] - target['w'])
+        heard += batch.listener_inputs @ listener.params['w'] + 0.01 * step
+        heard += 0.1 * jax.random.normal(key, heard.shape)
+
+        def played(agent):
+            return agent._replace(state={'plays': agent.state['plays'] + 1})
+
+        return heard, Pair(played(speaker), played(listener), target, played(shared))
+
+    def terms(self, episode, key, batch, axis_name):
+        wanted = 1 + 0.1 * jax.random.normal(key, episode.shape)
+        return {
+            'error': Term((episode - wanted) ** 2, batch.weight, 0.5),
+            'accuracy': Term(jax.nn.sigmoid(episode), batch.weight),
+        }
+
+    def say_greedy(self, speaker, batch):
+        return batch.speaker_inputs @ speaker.params['w']
+
+    def imitation_loss(self, speaker, message, batch):
+        return (self.say_greedy(speaker, batch) - message) ** 2
+
+
+SUMS = Sums()
+
+
+@partial(jax.jit, static_argnums=0)
+def play_alone(game, key, step, speaker, listener, target, trunk, batch):
+    """Returns of one pair the gradients, the means over examples, and the pair afterwards."""
+    play_key, loss_key = jax.random.split(key)
+    share = batch.weight / batch.weight.sum()
+
+    def loss(*params):
+        states = (speaker.state, listener.state, trunk.state)
+        one, other, shared = map(Agent, params, states)
+        episode, pair = game.play(Pair(one, other, target, shared), play_key, batch, step)
+        terms = game.terms(episode, loss_key, batch, axis_name=None)
+        means = {name: term.value @ share for name, term in terms.items()}
+        return sum(terms[name].coefficient * means[name] for name in terms), (means, pair)
+
+    params = (speaker.params, listener.params, trunk.params)
+    gradients, (means, pair) = jax.grad(loss, (0, 1, 2), has_aux=True)(*params)
+    return gradients, means, pair
+
+
+@partial(jax.jit, static_argnums=0)
+def learnt(optimizer, learner, gradient, state, accuracy, step):
+    """Returns a learner after one update."""
+    params, opt_state = optimizer.update(gradient, learner.opt_state, learner.agent.params, step)
+    before = jnp.where(learner.updates == 0, accuracy, learner.accuracy)
+    average = 0.99 * before + 0.01 * accuracy
+    return Learner(Agent(params, state), opt_state, average, learner.updates + 1)
+
+
+def moved(old, new):
+    return TARGET_EMA * old + (1 - TARGET_EMA) * new
+
+
+def step_by_hand(game, optimizers, drawn, key, step, population, batch):
+    """What `updates.communicate` should do: one pair after the other, each a pair alone."""
+    meet_key, play_key = jax.random.split(key)
+    ids = np.stack(drawn.draw(meet_key), axis=1).tolist()
+    trunk, scalars = population.shared, []
+    for (s, t), pair_key in zip(ids, jax.random.split(play_key, len(ids)), strict=True):
+        speaker, listener = agent(population.speakers, s), agent(population.listeners, t)
+        target = agent(population.targets, s)
+        players = (speaker.agent, listener.agent, target, trunk.agent)
+        gradients, means, pair = play_alone(game, pair_key, step, *players, batch)
+        scalars.append((gradients[2], means, pair.shared.state))
+        now = (means['accuracy'], step)
+        if drawn.speaker_learns[s, t]:
+            speaker = learnt(optimizers.speaker, speaker, gradients[0], pair.speaker.state, *now)
+            target = jax.tree.map(moved, target, speaker.agent.params)
+        if drawn.listener_learns[s, t]:
+            listener = learnt(
+                optimizers.listener, listener, gradients[1], pair.listener.state, *now
+            )
+        population = population._replace(
+            speakers=put(population.speakers, s, speaker),
+            listeners=put(population.listeners, t, listener),
+            targets=put(population.targets, s, target),
+        )
+    # The trunk learns once, from the mean over the pairs.
+    gradient, means, state = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *scalars)
+    shared = learnt(optimizers.shared, trunk, gradient, state, means['accuracy'], step)
+    return population._replace(shared=shared), [means for _, means, _ in scalars]
+
+
+@pytest.fixture(scope='module')
+def optimizers():
+    config = tiny_config({'optimizer.listener.name': 'sgd', 'optimizer.listener.momentum': 0.9})
+    return Optimizers(*(make_optimizer(config.optimizer[role], 100) for role in ROLES))
+
+
+@pytest.fixture(scope='module')
+def beginners(optimizers, batch):
+    """Three speakers and four listeners whose EMA targets are elsewhere."""
+    population = init_population(SUMS, optimizers, KEY, batch, 3, 4)
+    return population._replace(targets=jax.tree.map(lambda leaf: 0.9 * leaf, population.targets))
+
+
+@pytest.fixture(scope='module')
+def weighted(batch):
+    return batch._replace(weight=jnp.array([1.0, 0.0, 2.0, 1.0, 0.0, 1.0, 1.0, 0.5]))
+
+
+# Speaker 1 only teaches listener 0; listener 2 hears speaker 0 and learns nothing from it.
+APART = {
+    'pairs_per_step': 3,
+    'pairing': 'fixed',
+    'pairs': ((1, 0), (0, 2), (2, 3)),
+    'speaker_learns': ((0, 2), (2, 3)),
+    'listener_learns': ((1, 0), (2, 3)),
+}
+# Agents that learn meet several times a step.
+TOGETHER = {'pairs_per_step': 4, 'pairing': 'independent', 'graph': ((0, 0), (0, 1), (1, 1))}
+
+
+@pytest.fixture(
+    scope='module',
+    params=[
+        ('vmap', APART),
+        ('map', APART),
+        ('unroll', APART),
+        ('map', TOGETHER),
+        ('unroll', TOGETHER),
+    ],
+    ids=['vmap-apart', 'map-apart', 'unroll-apart', 'map-together', 'unroll-together'],
+)
+def two_steps(request, optimizers, beginners, weighted):
+    """The meetings, and after two steps the population and the scalars: ours, and by hand."""
+    execution, changes = request.param
+    drawn = meetings(**changes)
+    update = jax.jit(
+        updates.communicate(SUMS, optimizers, drawn, execution, TARGET_EMA, axis_name=None)
+    )
+    ours = theirs = beginners
+    for step in (3, 4):
+        key = jax.random.fold_in(KEY, step)
+        ours, scalars = update(key, jnp.array(step), ours, weighted)
+        theirs, expected = step_by_hand(SUMS, optimizers, drawn, key, step, theirs, weighted)
+    return drawn, jax.device_get((ours, scalars)), jax.device_get((theirs, expected))
+
+
+def test_pairs_learn_as_they_would_alone(two_steps):
+    _, (ours, _), (theirs, _) = two_steps
+    chex.assert_trees_all_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_scalars_are_means_over_the_examples_of_each_pair(two_steps):
+    drawn, (_, scalars), (_, expected) = two_steps
+    for name in ('error', 'accuracy'):
+        by_hand = [means[name] for means in expected]
+        np.testing.assert_allclose(scalars[name], by_hand, rtol=1e-4, err_msg=name)
+    np.testing.assert_allclose(scalars['loss'], 0.5 * scalars['error'], rtol=1e-5)
+    meet_key = jax.random.split(jax.random.fold_in(KEY, 4))[0]
+    np.testing.assert_array_equal((scalars['speaker'], scalars['listener']), drawn.draw(meet_key))
+
+
+def changed(before, after):
+    """Which agents of a stack are not what they were, to the bit."""
+    differs = jax.tree.map(
+        lambda old, new: (np.asarray(old) != new).reshape(len(new), -1).any(1), before, after
+    )
+    return set(np.flatnonzero(np.any(jax.tree.leaves(differs), axis=0)).tolist())
+
+
+def test_only_those_who_met_and_may_learn_change(two_steps, beginners):
+    drawn, (after, _), _ = two_steps
+    speakers, listeners = set(), set()
+    for step in (3, 4):
+        meet_key = jax.random.split(jax.random.fold_in(KEY, step))[0]
+        for s, t in np.stack(drawn.draw(meet_key), axis=1).tolist():
+            speakers |= {s} if drawn.speaker_learns[s, t] else set()
+            listeners |= {t} if drawn.listener_learns[s, t] else set()
+    assert changed(beginners.speakers, after.speakers) == speakers
+    assert changed(beginners.targets, after.targets) == speakers
+    assert changed(beginners.listeners, after.listeners) == listeners
+
+
+def test_an_average_accuracy_starts_at_the_first(optimizers, beginners, weighted):
+    update = updates.communicate(
+        SUMS, optimizers, meetings(**APART), 'map', TARGET_EMA, axis_name=None
+    )
+    once, scalars = update(KEY, jnp.array(0), beginners, weighted)
+    np.testing.assert_allclose(once.listeners.accuracy[0], scalars['accuracy'][0], rtol=1e-6)
+    np.testing.assert_array_equal(once.listeners.updates, [1, 0, 0, 1])
+
+
+def test_a_step_of_the_lewis_game_is_its_pairs_alone(world, bank):
+    ours, _, _ = world.many(world.fresh, (bank, NEVER), KEY, np.int32(0), np.int32(1))
+    data_key, step_key = jax.random.split(KEY)
+    play_key, _ = jax.random.split(jax.random.fold_in(step_key, 0))
+    batch = draw(bank, data_key, jnp.array(0), BATCH, noise=0.1, axis_name=None)
+    drawn = make_meetings(world.config.population)
+    theirs, _ = step_by_hand(world.game, world.optimizers, drawn, play_key, 0, world.fresh, batch)
+    chex.assert_trees_all_close(ours, theirs, rtol=1e-3, atol=1e-5)
+    assert changed(world.fresh.speakers, ours.speakers) == {0, 1}
+
+
+# --- imitation ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def skilled(optimizers, batch):
+    """Five speakers with an accuracy each."""
+    population = init_population(SUMS, optimizers, KEY, batch, 5, 1)
+    accuracy = jnp.array([0.5, 0.1, 0.7, 0.3, 0.6])
+    return population._replace(speakers=population.speakers._replace(accuracy=accuracy))
+
+
+def imitation(optimizers, **changes):
+    config = tiny_config({f'updates.imitate.{key}': value for key, value in changes.items()})
+    return updates.imitate(SUMS, optimizers, config.updates.imitate, axis_name=None)
+
+
+@pytest.mark.parametrize('seed', [0, 1, 2])
+@pytest.mark.parametrize('teacher', ['best', 'worst', 'random'])
+def test_students_are_the_drawn_who_do_not_teach(teacher, seed, optimizers, skilled, weighted):
+    key = jax.random.key(seed)
+    update = imitation(optimizers, teacher=teacher, num_students=2)
+    after, scalars = update(key, jnp.array(0), skilled, weighted)
+    drawn = jax.random.permutation(key, 5)[:3].tolist()
+    skill = skilled.speakers.accuracy.tolist()
+    choose = {'best': max, 'worst': min, 'random': lambda those, key: those[0]}[teacher]
+    teaches = choose(drawn, key=lambda index: skill[index])
+    students = set(drawn) - {teaches}
+    assert changed(skilled.speakers, after.speakers) == students
+    # Nothing but the students' parameters: their accuracies and EMA targets stay.
+    chex.assert_trees_all_equal(after.speakers.accuracy, skilled.speakers.accuracy)
+    chex.assert_trees_all_equal(after._replace(speakers=0), skilled._replace(speakers=0))
+    words = weighted.speaker_inputs @ skilled.speakers.agent.params['w'].T
+    errors = [(words[:, index] - words[:, teaches]) ** 2 for index in students]
+    loss = np.mean(errors, axis=0) @ weighted.weight / weighted.weight.sum()
+    np.testing.assert_allclose(scalars['imitation_loss'], loss, rtol=1e-5)
+
+
+def test_students_come_closer(optimizers, skilled, weighted):
+    update = jax.jit(imitation(optimizers, num_students=4))
+    population, values = skilled, []
+    for step in range(20):
+        population, scalars = update(KEY, jnp.array(step), population, weighted)
+        values.append(scalars['imitation_loss'])
+    assert (np.diff(values) < 0).all()
+
+
+def test_a_single_speaker_imitates_itself(optimizers, batch):
+    alone = init_population(SUMS, optimizers, KEY, batch, 1, 1)
+    after, scalars = imitation(optimizers)(KEY, jnp.array(0), alone, batch)
+    assert scalars['imitation_loss'] == 0 and after.speakers.updates[0] == 1
+
+
+# --- many steps -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def seven_steps(world, bank):
+    return world.many(world.fresh, (bank, NEVER), KEY, np.int32(2), np.int32(7))
+
+
+def test_steps_of_one_call_are_calls_of_one_step(world, bank, seven_steps):
+    population, each = world.fresh, []
+    for step in range(2, 9):
+        population, done, scalars = world.many(
+            population, (bank, NEVER), KEY, np.int32(step), np.int32(1)
+        )
+        assert done == 1
+        each.append(jax.device_get(scalars))
+    together, done, scalars = jax.device_get(seven_steps)
+    assert done == 7
+    chex.assert_trees_all_equal(population, together)
+    for name in ('loss', 'accuracy', 'gradient_norm', 'message_length'):
+        mean = np.mean([one[name] for one in each], axis=0)
+        np.testing.assert_allclose(scalars[name], mean, rtol=1e-5, err_msg=name)
+    # Every third step imitates: of steps 2 to 8, those are 2, 5 and 8.
+    losses = [one['imitation_loss'] for one in each]
+    assert np.isfinite(losses).tolist() == [True, False, False, True, False, False, True]
+    np.testing.assert_allclose(scalars['imitation_loss'], np.nanmean(losses), rtol=1e-5)
+    for name in ('speaker', 'listener'):
+        np.testing.assert_array_equal(scalars[name], each[-1][name])
+    np.testing.assert_array_equal(scalars['speaker_accuracy'], together.speakers.accuracy)
+    np.testing.assert_array_equal(scalars['listener_accuracy'], together.listeners.accuracy)
+
+
+def test_speakers_learn_from_playing_and_from_imitating(seven_steps):
+    population = seven_steps[0]
+    np.testing.assert_array_equal(population.listeners.updates, [7, 7])
+    assert population.speakers.updates.min() >= 7 and population.speakers.updates.sum() == 2 * 7 + 3
+
+
+def test_steps_stop_where_the_loss_is_not_finite(world, bank):
+    _, done, scalars = world.many(world.fresh, (bank, np.int32(5)), KEY, np.int32(2), np.int32(7))
+    assert done == 3 and not np.isfinite(scalars['loss']).any()
+
+
+def test_nothing_is_done_where_no_step_is_due(world, bank):
+    population, done, _ = world.many(world.fresh, (bank, NEVER), KEY, np.int32(2), np.int32(0))
+    assert done == 0
+    chex.assert_trees_all_equal(population, world.fresh)
+
+
+def test_however_many_steps_are_one_program(world, seven_steps, trained):
+    assert world.many._cache_size() == 1
+
+
+def test_a_population_learns_to_communicate(trained):
+    assert min(*trained.speakers.accuracy, *trained.listeners.accuracy) > 3 / BATCH
