@@ -26,7 +26,7 @@ from emcom_jax import losses, population, updates
 from emcom_jax.data.bank import draw, make_bank
 from emcom_jax.games.lewis import LewisGame
 from emcom_jax.optimizers import make_optimizer
-from emcom_jax.types import Source, Split
+from emcom_jax.types import Population, Source, Split
 
 SIZES: dict[str, dict[str, Any]] = {
     'small': {
@@ -137,7 +137,7 @@ def pair_loop(size: str, pairs: int, game_class: type[LewisGame] = LewisGame) ->
         for _ in range(pairs)
     ]
     listeners = [jax.tree.map(jnp.copy, one.listeners) for _ in range(pairs)]
-    calls = [0]
+    shared, calls = [one.shared], [0]
 
     def steps(count: int) -> None:
         for _ in range(count):
@@ -146,8 +146,9 @@ def pair_loop(size: str, pairs: int, game_class: type[LewisGame] = LewisGame) ->
             games = draw_batch(bank, jax.random.key(3), np.int32(calls[0]))
             for i, j in zip(*np.asarray(draw_ids(key)), strict=True):
                 (speaker, target), listener = speakers[i], listeners[j]
-                pair = one._replace(speakers=speaker, listeners=listener, targets=target)
+                pair = Population(speaker, listener, target, shared[0])
                 pair, _ = update(key, np.int32(calls[0]), pair, games)
+                shared[0] = pair.shared
                 speakers[i], listeners[j] = (pair.speakers, pair.targets), pair.listeners
         jax.block_until_ready((speakers, listeners))
 

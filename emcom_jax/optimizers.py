@@ -48,7 +48,7 @@ def make_optimizer(config: ConfigDict, training_steps: int) -> Optimizer:
 
     def update(grads: Tree, opt_state: Tree, params: Tree, step: Array) -> tuple[Tree, Tree]:
         if clip is not None:
-            norm = optax.global_norm(grads)
+            norm = optax.tree.norm(grads)
             grads = jax.tree.map(lambda g: g * jnp.minimum(1.0, clip / (norm + 1e-12)), grads)
         opt_state = opt_state._replace(hyperparams={'learning_rate': schedule(step)})
         updates, opt_state = transform.update(grads, opt_state, params)

@@ -30,11 +30,13 @@ class Meetings(NamedTuple):
 
     draw: key -> (speakers [P], listeners [P]) int32.
     disjoint: whether no agent that learns is in two pairs of a step (so pairs may run at once).
+    everyone: whether every agent plays once in each step, speaker i in pair i.
     speaker_learns, listener_learns: bool [S, L].
     """
 
     draw: Callable[[Key], tuple[Array, Array]]
     disjoint: bool
+    everyone: bool
     speaker_learns: np.ndarray
     listener_learns: np.ndarray
 
@@ -66,11 +68,16 @@ def init_population(
 
 def take(stack: Tree, index: Array) -> Tree:
     """Takes agents out of a stack: one (index []) or several (index [P])."""
+    if index.ndim == 0:
+        return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, index, 0, False), stack)
     return jax.tree.map(lambda leaf: leaf[index], stack)
 
 
 def put(stack: Tree, index: Array, agents: Tree) -> Tree:
     """Puts agents back where `take` took them."""
+    if index.ndim == 0:  # Unlike a scatter, XLA makes this in place.
+        update = jax.lax.dynamic_update_index_in_dim
+        return jax.tree.map(lambda leaf, new: update(leaf, new, index, 0), stack, agents)
     return jax.tree.map(lambda leaf, new: leaf.at[index].set(new), stack, agents)
 
 
@@ -109,7 +116,8 @@ def make_meetings(config: ConfigDict) -> Meetings:
         draw, disjoint = _permutations(speakers, listeners, count), True
     else:
         draw, disjoint = _matchings(graph, count), True
-    return Meetings(draw, disjoint, speaker_learns, listener_learns)
+    everyone = speakers == listeners == count and config.pairing == 'matching'
+    return Meetings(draw, disjoint, everyone, speaker_learns, listener_learns)
 
 
 def _mask(key: str, pairs: tuple | None, shape: tuple[int, int]) -> np.ndarray:
@@ -129,10 +137,10 @@ def _mask(key: str, pairs: tuple | None, shape: tuple[int, int]) -> np.ndarray:
 def _permutations(speakers: int, listeners: int, count: int) -> Callable:
     def draw(key: Key) -> tuple[Array, Array]:
         speaker_key, listener_key = jax.random.split(key)
-        return (
-            jax.random.permutation(speaker_key, speakers)[:count],
-            jax.random.permutation(listener_key, listeners)[:count],
-        )
+        playing = jnp.arange(count)
+        if count < speakers:
+            playing = jax.random.permutation(speaker_key, speakers)[:count]
+        return playing, jax.random.permutation(listener_key, listeners)[:count]
 
     return draw
 
@@ -160,7 +168,8 @@ def _matchings(graph: np.ndarray, count: int) -> Callable:
                 f'population.pairs_per_step={count}, but population.graph has no {count} pairs '
                 f'without a common agent: at most {len(matched)}'
             )
-        row[:] = rng.permutation(matched)[:count]
+        # In order of the speakers: with all of them, speaker i is in pair i.
+        row[:] = sorted(rng.permutation(matched)[:count].tolist())
 
     def draw(key: Key) -> tuple[Array, Array]:
         chosen = jnp.asarray(table)[jax.random.randint(key, (), 0, _MATCHINGS)]

@@ -36,43 +36,24 @@ def communicate(
     """Makes the update in which pairs play the batch and learn from it.
 
     execution: 'vmap' computes all pairs at once; 'map' (a scan) and 'unroll' (no loop) compute one
-    after the other, each from the population that the one before left. They agree when no agent
-    that learns meets twice.
+    after the other. Where an agent that learns meets twice, each pair starts from what the one
+    before left, and 'vmap' is not to be had.
 
     The scalars are means over examples, for each pair, [P]; 'speaker' and 'listener' tell whose.
     """
-    learns_tables = (jnp.asarray(meetings.speaker_learns), jnp.asarray(meetings.listener_learns))
-
-    def gather(population: Population, ids: Any) -> tuple[Learner, Learner, Tree]:
-        return (
-            take(population.speakers, ids[0]),
-            take(population.listeners, ids[1]),
-            take(population.targets, ids[0]),
-        )
-
-    def scatter(population: Population, ids: Any, learners: Any) -> Population:
-        speaker, listener, target = learners
-        return population._replace(
-            speakers=put(population.speakers, ids[0], speaker),
-            listeners=put(population.listeners, ids[1], listener),
-            targets=put(population.targets, ids[0], target),
-        )
+    speaker_learns, listener_learns = map(
+        jnp.asarray, (meetings.speaker_learns, meetings.listener_learns)
+    )
 
     def objective(
-        params: tuple[Tree, Tree, Tree],
-        learners: tuple[Learner, Learner, Tree],
-        key: Key,
-        shared_state: Tree,
-        batch: Batch,
-        step: Array,
+        params: tuple[Tree, Tree, Tree], pair: Pair, key: Key, batch: Batch, step: Array
     ) -> tuple[Array, tuple[Scalars, Pair]]:
         """The loss of one pair: this device's part of it, whose gradients add up over devices."""
-        speaker, listener, target = learners
-        pair = Pair(
-            Agent(params[0], speaker.agent.state),
-            Agent(params[1], listener.agent.state),
-            target,
-            Agent(params[2], shared_state),
+        speaker, listener, shared = params
+        pair = pair._replace(
+            speaker=pair.speaker._replace(params=speaker),
+            listener=pair.listener._replace(params=listener),
+            shared=pair.shared._replace(params=shared),
         )
         play_key, loss_key = jax.random.split(key)
         episode, pair = game.play(pair, play_key, batch, step)
@@ -87,62 +68,119 @@ def communicate(
         scalars['loss'] = _sum_over_devices(loss, axis_name)
         return loss, (scalars, pair)
 
-    def learn_pair(
-        learners: tuple[Learner, Learner, Tree],
-        grads: tuple[Tree, Tree],
-        pair: Pair,
-        accuracy: Array,
-        learns: tuple[Array, Array],
-        step: Array,
-    ) -> tuple[Learner, Learner, Tree]:
-        speaker, listener, target = learners
-        speaker = _learn(
-            optimizers.speaker, speaker, grads[0], pair.speaker.state, accuracy, learns[0], step
-        )
-        listener = _learn(
-            optimizers.listener, listener, grads[1], pair.listener.state, accuracy, learns[1], step
-        )
+    def learn_speaker(
+        speaker: Learner, target: Tree, *results: Any, step: Array
+    ) -> tuple[Learner, Tree]:
+        speaker = _learn(optimizers.speaker, speaker, *results, step)
         moved = jax.tree.map(
             lambda old, new: target_ema * old + (1 - target_ema) * new, target, speaker.agent.params
         )
-        return speaker, listener, _where(learns[0], moved, target)
+        return speaker, _where(results[-1], moved, target)
+
+    def learn_listener(listener: Learner, *results: Any, step: Array) -> Learner:
+        return _learn(optimizers.listener, listener, *results, step)
 
     def at_once(
         population: Population, ids: Any, keys: Key, batch: Batch, step: Array
     ) -> tuple[Population, Tree, Tree, Scalars]:
-        learners = gather(population, ids)
-        shared = population.shared.agent
+        speakers, listeners, targets, shared = population
+        if meetings.everyone:
+            # Speaker i is in pair i. Of a listener, only what is read in play goes to its pair, and
+            # what came of it goes back: to move its optimiser's state too can take longer than to
+            # play.
+            reading = take(listeners.agent, ids[1])
+        else:
+            speakers, targets = take((speakers, targets), ids[0])
+            listeners = take(listeners, ids[1])
+            reading = listeners.agent
 
         def total(params: tuple[Tree, Tree, Tree]) -> tuple[Array, tuple[Scalars, Pair]]:
             # The sum is differentiated outside the vmap: one gradient of the trunk, not P copies.
-            one = partial(objective, shared_state=shared.state, batch=batch, step=step)
-            losses, rest = jax.vmap(one, ((0, 0, None), 0, 0))(params, learners, keys)
+            one = partial(objective, batch=batch, step=step)
+            pairs = Pair(speakers.agent, reading, targets, shared.agent)
+            axes = ((0, 0, None), Pair(0, 0, 0, None), 0)
+            losses, rest = jax.vmap(one, axes)(params, pairs, keys)
             return losses.sum(), rest
 
-        params = (learners[0].agent.params, learners[1].agent.params, shared.params)
-        grads, (scalars, pair) = jax.grad(total, has_aux=True)(params)
+        params = (speakers.agent.params, reading.params, shared.agent.params)
+        grads, (scalars, pairs) = jax.grad(total, has_aux=True)(params)
         grads = _sum_over_devices(grads, axis_name)
-        learns = (learns_tables[0][ids], learns_tables[1][ids])
-        learn = jax.vmap(partial(learn_pair, step=step))
-        learners = learn(learners, grads[:2], pair, scalars['accuracy'], learns)
+        accuracy = scalars['accuracy']
         scalars['gradient_norm'] = jax.vmap(_norm)(grads[:2])
-        shared_state = jax.tree.map(lambda leaf: leaf.mean(0), pair.shared.state)
-        return scatter(population, ids, learners), grads[2], shared_state, scalars
-
-    def one(
-        population: Population, ids: Any, key: Key, batch: Batch, step: Array
-    ) -> tuple[Population, Tree, Tree, Scalars]:
-        learners = gather(population, ids)
-        shared = population.shared.agent
-        params = (learners[0].agent.params, learners[1].agent.params, shared.params)
-        grads, (scalars, pair) = jax.grad(objective, has_aux=True)(
-            params, learners, key, shared.state, batch, step
+        speakers, targets = jax.vmap(partial(learn_speaker, step=step))(
+            speakers, targets, grads[0], pairs.speaker.state, accuracy, speaker_learns[ids]
         )
+        heard = (grads[1], pairs.listener.state, accuracy, listener_learns[ids])
+        if meetings.everyone:
+            heard = take(heard, jnp.argsort(ids[1]))
+        listeners = jax.vmap(partial(learn_listener, step=step))(listeners, *heard)
+        if not meetings.everyone:
+            speakers = put(population.speakers, ids[0], speakers)
+            targets = put(population.targets, ids[0], targets)
+            listeners = put(population.listeners, ids[1], listeners)
+        state = jax.tree.map(lambda leaf: leaf.mean(0), pairs.shared.state)
+        return Population(speakers, listeners, targets, shared), grads[2], state, scalars
+
+    def alone(
+        learners: tuple[Learner, Learner, Tree],
+        ids: Any,
+        key: Key,
+        shared: Agent,
+        batch: Batch,
+        step: Array,
+    ) -> tuple[tuple[Learner, Learner, Tree], tuple[Tree, Tree, Scalars]]:
+        speaker, listener, target = learners
+        params = (speaker.agent.params, listener.agent.params, shared.params)
+        pair = Pair(speaker.agent, listener.agent, target, shared)
+        grads, (scalars, pair) = jax.grad(objective, has_aux=True)(params, pair, key, batch, step)
         grads = _sum_over_devices(grads, axis_name)
-        learns = (learns_tables[0][ids], learns_tables[1][ids])
-        learners = learn_pair(learners, grads[:2], pair, scalars['accuracy'], learns, step)
+        accuracy = scalars['accuracy']
         scalars['gradient_norm'] = _norm(grads[:2])
-        return scatter(population, ids, learners), grads[2], pair.shared.state, scalars
+        speaker, target = learn_speaker(
+            speaker, target, grads[0], pair.speaker.state, accuracy, speaker_learns[ids], step=step
+        )
+        listener = learn_listener(
+            listener, grads[1], pair.listener.state, accuracy, listener_learns[ids], step=step
+        )
+        return (speaker, listener, target), (grads[2], pair.shared.state, scalars)
+
+    def one_by_one(
+        population: Population, ids: Any, keys: Key, batch: Batch, step: Array
+    ) -> tuple[Population, Tree, Tree, Scalars]:
+        shared = population.shared.agent
+        loop = jax.lax.scan if execution == 'map' else _unrolled
+
+        def replace(members: Population, ids: Any, learners: Any) -> Population:
+            speakers, listeners, targets = learners
+            return members._replace(
+                speakers=put(members.speakers, ids[0], speakers),
+                listeners=put(members.listeners, ids[1], listeners),
+                targets=put(members.targets, ids[0], targets),
+            )
+
+        def taken(members: Population, ids: Any) -> tuple[Learner, Learner, Tree]:
+            speakers, targets = take((members.speakers, members.targets), ids[0])
+            return speakers, take(members.listeners, ids[1]), targets
+
+        def in_order(members: Population, pair: Any) -> tuple[Population, Any]:
+            ids, key = pair
+            learners, rest = alone(taken(members, ids), ids, key, shared, batch, step)
+            return replace(members, ids, learners), rest
+
+        def apart(_: None, pair: Any) -> tuple[None, Any]:
+            return None, alone(*pair, shared, batch, step)
+
+        if meetings.disjoint:
+            # The population is no carry of the loop: XLA would copy all of it for each pair.
+            _, (learners, rest) = loop(apart, None, (taken(population, ids), ids, keys))
+            population = replace(population, ids, learners)
+        else:
+            population, rest = loop(in_order, population, (ids, keys))
+        grads, states, scalars = rest
+        grads = jax.tree.map(lambda leaf: leaf.sum(0), grads)
+        return population, grads, jax.tree.map(lambda leaf: leaf.mean(0), states), scalars
+
+    execute = at_once if execution == 'vmap' else one_by_one
 
     def update(
         key: Key, step: Array, population: Population, batch: Batch
@@ -151,20 +189,7 @@ def communicate(
         ids = meetings.draw(meet_key)
         count = ids[0].shape[0]
         keys = jax.random.split(play_key, count)
-        if execution == 'vmap':
-            population, grads, state, scalars = at_once(population, ids, keys, batch, step)
-        else:
-
-            def body(carry: Population, pair: Any) -> tuple[Population, Any]:
-                ids, key = pair
-                carry, *rest = one(carry, ids, key, batch, step)
-                return carry, rest
-
-            loop = jax.lax.scan if execution == 'map' else _unrolled
-            population, rest = loop(body, population, (ids, keys))
-            grads, state, scalars = rest
-            grads = jax.tree.map(lambda leaf: leaf.sum(0), grads)
-            state = jax.tree.map(lambda leaf: leaf.mean(0), state)
+        population, grads, state, scalars = execute(population, ids, keys, batch, step)
         grads = jax.tree.map(lambda leaf: leaf / count, grads)
         accuracy = scalars['accuracy'].mean()
         shared = _learn(

@@ -256,3 +256,11 @@ def test_every_permutation_of_four_is_equally_likely():
     _, counts = np.unique(shuffled, axis=0, return_counts=True)
     assert len(counts) == 24
     assert scipy.stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_every_element_is_equally_likely_at_every_place():
+    keys = jax.random.split(jax.random.key(0), 2900)
+    shuffled = jax.jit(jax.vmap(lambda key: permuted(key, jnp.arange(29), 29)))(keys)
+    for place in (0, 14, 28):
+        counts = np.bincount(shuffled[:, place], minlength=29)
+        assert scipy.stats.chisquare(counts).pvalue > 1e-3

@@ -30,10 +30,13 @@ from emcom_jax.types import Agent, Episode, Pair, Term, Tree
 KEY = jax.random.key(0)
 STEP = jnp.array(50)
 TASKS = {
-    'info_nce': {},
-    'sampled_info_nce': {'loss.listener.name': 'info_nce', 'loss.listener.num_distractors': 3},
-    'classification': {'evaluation.best_metric': 'accuracy'},
+    'sampled_distractors': {'loss.listener.num_distractors': 3},
+    'classification': {
+        'loss.listener.name': 'classification',
+        'evaluation.best_metric': 'accuracy',
+    },
     'multi_classification': {
+        'loss.listener.name': 'multi_classification',
         'loss.listener.label': 'attributes',
         'evaluation.best_metric': 'accuracy',
     },
@@ -41,32 +44,32 @@ TASKS = {
 
 
 def settings():
-    """Name -> changes of the config."""
+    """Name -> changes of the config: every way to speak, and with every kind of channel each core
+    and each task."""
     for kind, differentiable in channels.DIFFERENTIABLE.items():
-        fitting = {
-            name: loss
-            for name, loss in losses.SPEAKER_LOSSES.items()
-            if loss.differentiable == differentiable
-        }
-        for name, loss in fitting.items():
-            for length in ('fixed', 'variable') if kind != 'continuous' else ('fixed',):
-                way = {
+        lengths = ('fixed',) if kind == 'continuous' else ('fixed', 'variable')
+        ways = {}
+        for name, loss in losses.SPEAKER_LOSSES.items():
+            for length in lengths if loss.differentiable == differentiable else ():
+                ways[f'{kind}-{name}-{length}'] = {
                     'channel.kind': kind,
                     'channel.variable_length': length == 'variable',
                     'loss.speaker.name': name,
+                    'loss.speaker.length_cost': 0.1,
                     # As little as it needs, so that all parameters of a speaker learn.
                     'speaker.head': 'policy_value' if name == 'reinforce' else loss.heads[0],
-                    'loss.speaker.length_cost': 0.1,
                 }
                 if kind == 'continuous':
-                    way |= {'loss.speaker.entropy': 0.0, 'loss.speaker.kl': 0.0}
-                for core in CORES:
-                    cores = {'speaker.core': core, 'listener.core': core}
-                    yield f'{kind}-{name}-{length}-{core}', way | cores
-                for task, changes in TASKS.items():
-                    if task != 'info_nce':
-                        changes = {'loss.listener.name': task} | changes
-                        yield f'{kind}-{name}-{length}-{task}', way | changes
+                    ways[f'{kind}-{name}-{length}'] |= {
+                        'loss.speaker.entropy': 0.0,
+                        'loss.speaker.kl': 0.0,
+                    }
+        yield from ways.items()
+        name, way = list(ways.items())[-1]
+        for core in (core for core in CORES if core != 'gru'):
+            yield f'{name}-{core}', way | {'speaker.core': core, 'listener.core': core}
+        for task, changes in TASKS.items():
+            yield f'{name}-{task}', way | changes
 
 
 SETTINGS = dict(settings())

@@ -33,6 +33,10 @@ def agent(stack, index):
     return jax.tree.map(lambda leaf: np.asarray(leaf)[index], stack)
 
 
+def placed(stack, index, agent):
+    return jax.tree.map(lambda leaf, new: leaf.at[index].set(new), stack, agent)
+
+
 # --- who meets whom -------------------------------------------------------------------------------
 
 RING = ((0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (2, 0))
@@ -275,9 +279,9 @@ def step_by_hand(game, optimizers, drawn, key, step, population, batch):
                 optimizers.listener, listener, gradients[1], pair.listener.state, *now
             )
         population = population._replace(
-            speakers=put(population.speakers, s, speaker),
-            listeners=put(population.listeners, t, listener),
-            targets=put(population.targets, s, target),
+            speakers=placed(population.speakers, s, speaker),
+            listeners=placed(population.listeners, t, listener),
+            targets=placed(population.targets, s, target),
         )
     # The trunk learns once, from the mean over the pairs.
     gradient, means, state = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *scalars)
@@ -303,51 +307,58 @@ def weighted(batch):
     return batch._replace(weight=jnp.array([1.0, 0.0, 2.0, 1.0, 0.0, 1.0, 1.0, 0.5]))
 
 
-# Speaker 1 only teaches listener 0; listener 2 hears speaker 0 and learns nothing from it.
-APART = {
-    'pairs_per_step': 3,
-    'pairing': 'fixed',
-    'pairs': ((1, 0), (0, 2), (2, 3)),
-    'speaker_learns': ((0, 2), (2, 3)),
-    'listener_learns': ((1, 0), (2, 3)),
+GROUPS = {
+    # Speaker 1 only teaches; listener 2 hears speaker 0 and learns nothing from it.
+    'apart': {
+        'pairs_per_step': 3,
+        'pairing': 'fixed',
+        'pairs': ((1, 0), (0, 2), (2, 3)),
+        'speaker_learns': ((0, 2), (2, 3)),
+        'listener_learns': ((1, 0), (2, 3)),
+    },
+    # Agents that learn meet several times a step.
+    'together': {
+        'pairs_per_step': 4,
+        'pairing': 'independent',
+        'graph': ((0, 0), (0, 1), (1, 1)),
+    },
+    'everyone': {
+        'pairs_per_step': 3,
+        'num_listeners': 3,
+        'speaker_learns': tuple(itertools.product((0, 2), range(3))),
+        'listener_learns': ((0, 0), (0, 1), (1, 1), (1, 2), (2, 1)),
+    },
 }
-# Agents that learn meet several times a step.
-TOGETHER = {'pairs_per_step': 4, 'pairing': 'independent', 'graph': ((0, 0), (0, 1), (1, 1))}
+WAYS = [
+    *itertools.product(('vmap', 'map', 'unroll'), ('apart', 'everyone')),
+    *itertools.product(('map', 'unroll'), ('together',)),
+]
 
 
-@pytest.fixture(
-    scope='module',
-    params=[
-        ('vmap', APART),
-        ('map', APART),
-        ('unroll', APART),
-        ('map', TOGETHER),
-        ('unroll', TOGETHER),
-    ],
-    ids=['vmap-apart', 'map-apart', 'unroll-apart', 'map-together', 'unroll-together'],
-)
+@pytest.fixture(scope='module', params=WAYS, ids='-'.join)
 def two_steps(request, optimizers, beginners, weighted):
-    """The meetings, and after two steps the population and the scalars: ours, and by hand."""
-    execution, changes = request.param
-    drawn = meetings(**changes)
-    update = jax.jit(
-        updates.communicate(SUMS, optimizers, drawn, execution, TARGET_EMA, axis_name=None)
-    )
-    ours = theirs = beginners
+    """The meetings, the population before, and after two steps the population and the scalars: ours
+    and those by hand."""
+    execution, group = request.param
+    drawn = meetings(**GROUPS[group])
+    listeners = drawn.listener_learns.shape[1]
+    before = beginners._replace(listeners=take(beginners.listeners, jnp.arange(listeners)))
+    update = jax.jit(updates.communicate(SUMS, optimizers, drawn, execution, TARGET_EMA, None))
+    ours = theirs = before
     for step in (3, 4):
         key = jax.random.fold_in(KEY, step)
-        ours, scalars = update(key, jnp.array(step), ours, weighted)
+        ours, scalars = update(key, step, ours, weighted)
         theirs, expected = step_by_hand(SUMS, optimizers, drawn, key, step, theirs, weighted)
-    return drawn, jax.device_get((ours, scalars)), jax.device_get((theirs, expected))
+    return drawn, before, jax.device_get((ours, scalars)), jax.device_get((theirs, expected))
 
 
 def test_pairs_learn_as_they_would_alone(two_steps):
-    _, (ours, _), (theirs, _) = two_steps
+    _, _, (ours, _), (theirs, _) = two_steps
     chex.assert_trees_all_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_scalars_are_means_over_the_examples_of_each_pair(two_steps):
-    drawn, (_, scalars), (_, expected) = two_steps
+    drawn, _, (_, scalars), (_, expected) = two_steps
     for name in ('error', 'accuracy'):
         by_hand = [means[name] for means in expected]
         np.testing.assert_allclose(scalars[name], by_hand, rtol=1e-4, err_msg=name)
@@ -364,24 +375,23 @@ def changed(before, after):
     return set(np.flatnonzero(np.any(jax.tree.leaves(differs), axis=0)).tolist())
 
 
-def test_only_those_who_met_and_may_learn_change(two_steps, beginners):
-    drawn, (after, _), _ = two_steps
+def test_only_those_who_met_and_may_learn_change(two_steps):
+    drawn, before, (after, _), _ = two_steps
     speakers, listeners = set(), set()
     for step in (3, 4):
         meet_key = jax.random.split(jax.random.fold_in(KEY, step))[0]
         for s, t in np.stack(drawn.draw(meet_key), axis=1).tolist():
             speakers |= {s} if drawn.speaker_learns[s, t] else set()
             listeners |= {t} if drawn.listener_learns[s, t] else set()
-    assert changed(beginners.speakers, after.speakers) == speakers
-    assert changed(beginners.targets, after.targets) == speakers
-    assert changed(beginners.listeners, after.listeners) == listeners
+    assert changed(before.speakers, after.speakers) == speakers
+    assert changed(before.targets, after.targets) == speakers
+    assert changed(before.listeners, after.listeners) == listeners
 
 
 def test_an_average_accuracy_starts_at_the_first(optimizers, beginners, weighted):
-    update = updates.communicate(
-        SUMS, optimizers, meetings(**APART), 'map', TARGET_EMA, axis_name=None
-    )
-    once, scalars = update(KEY, jnp.array(0), beginners, weighted)
+    drawn = meetings(**GROUPS['apart'])
+    update = jax.jit(updates.communicate(SUMS, optimizers, drawn, 'map', TARGET_EMA, None))
+    once, scalars = update(KEY, 0, beginners, weighted)
     np.testing.assert_allclose(once.listeners.accuracy[0], scalars['accuracy'][0], rtol=1e-6)
     np.testing.assert_array_equal(once.listeners.updates, [1, 0, 0, 1])
 
@@ -413,25 +423,26 @@ def imitation(optimizers, **changes):
     return updates.imitate(SUMS, optimizers, config.updates.imitate, axis_name=None)
 
 
-@pytest.mark.parametrize('seed', [0, 1, 2])
-@pytest.mark.parametrize('teacher', ['best', 'worst', 'random'])
-def test_students_are_the_drawn_who_do_not_teach(teacher, seed, optimizers, skilled, weighted):
-    key = jax.random.key(seed)
-    update = imitation(optimizers, teacher=teacher, num_students=2)
-    after, scalars = update(key, jnp.array(0), skilled, weighted)
-    drawn = jax.random.permutation(key, 5)[:3].tolist()
-    skill = skilled.speakers.accuracy.tolist()
-    choose = {'best': max, 'worst': min, 'random': lambda those, key: those[0]}[teacher]
-    teaches = choose(drawn, key=lambda index: skill[index])
-    students = set(drawn) - {teaches}
-    assert changed(skilled.speakers, after.speakers) == students
-    # Nothing but the students' parameters: their accuracies and EMA targets stay.
-    chex.assert_trees_all_equal(after.speakers.accuracy, skilled.speakers.accuracy)
-    chex.assert_trees_all_equal(after._replace(speakers=0), skilled._replace(speakers=0))
+@pytest.mark.parametrize(
+    ('teacher', 'choose'),
+    [('best', max), ('worst', min), ('random', lambda drawn, key: drawn[0])],
+    ids=['best', 'worst', 'random'],
+)
+def test_students_are_the_drawn_who_do_not_teach(teacher, choose, optimizers, skilled, weighted):
+    update = jax.jit(imitation(optimizers, teacher=teacher, num_students=2))
     words = weighted.speaker_inputs @ skilled.speakers.agent.params['w'].T
-    errors = [(words[:, index] - words[:, teaches]) ** 2 for index in students]
-    loss = np.mean(errors, axis=0) @ weighted.weight / weighted.weight.sum()
-    np.testing.assert_allclose(scalars['imitation_loss'], loss, rtol=1e-5)
+    for key in jax.random.split(KEY, 5):
+        after, scalars = update(key, 0, skilled, weighted)
+        drawn = jax.random.permutation(key, 5)[:3].tolist()
+        teaches = choose(drawn, key=skilled.speakers.accuracy.tolist().__getitem__)
+        students = set(drawn) - {teaches}
+        assert changed(skilled.speakers, after.speakers) == students
+        # Nothing but the students' parameters: their accuracies and EMA targets stay.
+        chex.assert_trees_all_equal(after.speakers.accuracy, skilled.speakers.accuracy)
+        chex.assert_trees_all_equal(after._replace(speakers=0), skilled._replace(speakers=0))
+        errors = np.mean([(words[:, one] - words[:, teaches]) ** 2 for one in students], axis=0)
+        loss = errors @ weighted.weight / weighted.weight.sum()
+        np.testing.assert_allclose(scalars['imitation_loss'], loss, rtol=1e-5)
 
 
 def test_students_come_closer(optimizers, skilled, weighted):

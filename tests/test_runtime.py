@@ -697,7 +697,7 @@ def test_flags_become_a_locked_config(recipe):
     ) == (
         0,
         '[] walk.py:debug eval_test 3 True\n4 5\n'
-        + "(4, 8) ('accuracy', 'voting') ((0, 1), (1, 0))\n-1\n",
+        + "(4, 8) ('accuracy', 'voting') ((0, 1), (1, 0))\n-3\n",
         '',
     )
 

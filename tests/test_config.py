@@ -1,0 +1,302 @@
+"""Configs: every recipe is possible, everything impossible is refused in one sentence, and an
+optimiser does what its group says."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from conftest import tiny_config, tiny_source
+
+from emcom_jax.checks import check
+from emcom_jax.optimizers import make_optimizer, make_schedule
+from emcom_jax.types import Source, Split
+
+# --- recipes --------------------------------------------------------------------------------------
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    recipe = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(recipe)
+    return recipe
+
+
+RECIPES = {path.stem: load(path) for path in (Path(__file__).parents[1] / 'configs').glob('*.py')}
+VARIANTS = [
+    (name, variant) for name, recipe in RECIPES.items() for variant in ('', *recipe.VARIANTS)
+]
+
+
+@pytest.fixture(scope='module')
+def large_source():
+    rng = np.random.default_rng(0)
+    labels = {'class': np.zeros(2048, np.int32), 'attributes': np.zeros((2048, 2), np.int32)}
+    split = Split(rng.standard_normal((2048, 4)).astype(np.float32), labels)
+    return Source(
+        'large', dict.fromkeys(('train', 'valid', 'test'), split), {'class': 9, 'attributes': 9}
+    )
+
+
+@pytest.mark.parametrize(('name', 'variant'), VARIANTS)
+def test_every_variant_of_every_recipe_is_possible(name, variant, large_source):
+    config = RECIPES[name].get_config(variant)
+    check(config, large_source, num_devices=1)
+    assert config.is_locked
+
+
+def test_variants_join_with_commas():
+    joined = RECIPES['lewis'].get_config('imagenet,debug')
+    assert joined.data.name == 'byol_imagenet2012' and joined.channel.vocab_size == 5
+
+
+def test_an_unknown_variant_names_the_nearest():
+    with pytest.raises(ValueError, match="variant 'debgu'; did you mean 'debug'"):
+        RECIPES['lewis'].get_config('debgu')
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [({'channel.vocab': 5}, 'vocab_size'), ({'channel.vocab_size': 'five'}, 'vocab_size')],
+    ids=['unknown_key', 'wrong_type'],
+)
+def test_a_config_is_locked_and_typed(changes, message):
+    with pytest.raises((AttributeError, KeyError, TypeError), match=message):
+        tiny_config(changes)
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+REFUSED = [
+    # The changes, the last of which is refused, and what the sentence says besides.
+    *(
+        ({key: 0}, 'at least 1')
+        for key in (
+            'training_steps',
+            'log_train_data_interval',
+            'save_checkpoint_interval',
+            'max_checkpoints_to_keep',
+            'data.batch_size',
+            'speaker.hidden_size',
+            'speaker.embed_size',
+            'speaker.num_layers',
+            'speaker.num_heads',
+            'listener.hidden_size',
+            'listener.embed_size',
+            'listener.num_layers',
+            'listener.num_heads',
+            'population.num_speakers',
+            'population.num_listeners',
+            'population.pairs_per_step',
+            'population.updates_per_call',
+            'evaluation.redraws',
+            'evaluation.batch_size',
+            'evaluation.patience',
+            'updates.imitate.every',
+            'channel.length',
+        )
+    ),
+    ({'interval_type': 'minutes'}, 'steps, secs'),
+    ({'data.batch_size': 65}, 'at most 64, the number of training examples of tiny'),
+    ({'data.dtype': 'int8'}, 'float16, float32'),
+    ({'loss.listener.num_distractors': 8}, 'between 1 and 7'),
+    ({'loss.listener.num_distractors': 0}, 'between 1 and 7'),
+    ({'population.pairing': 'random'}, 'matching, independent, fixed'),
+    ({'population.execution': 'scan'}, 'auto, vmap, map, unroll'),
+    ({'population.pairs_per_step': 2}, 'at most 1'),
+    ({'population.pairing': 'fixed', 'population.pairs': ()}, 'must list pairs'),
+    (
+        {
+            'population.pairing': 'fixed',
+            'population.pairs': ((0, 0), (0, 0)),
+            'population.pairs_per_step': 1,
+        },
+        'must be 2',
+    ),
+    ({'population.pairs': ((0, 0),)}, 'only with pairing=fixed'),
+    ({'updates.imitate.teacher': 'first'}, 'best, worst, random'),
+    ({'updates.imitate.every': 5, 'updates.imitate.num_students': 2}, 'there are 1 speakers'),
+    ({'optimizer.target_ema': 1.5}, r'in \[0, 1\]'),
+    ({'evaluation.every': -1}, '0 .at the end only. or more'),
+    ({'evaluation.num_candidates': ()}, 'at least 2'),
+    ({'evaluation.num_candidates': (16, 1)}, 'at least 2'),
+    ({'evaluation.input_noise': -0.5}, 'not be negative'),
+    ({'evaluation.channel_noise': 1.5}, r'in \[0, 1\]'),
+    ({'evaluation.best_metric': 'accuracy@17'}, 'accuracy@4, accuracy@16'),
+    ({'loss.listener.name': 'classification', 'evaluation.best_metric': 'accuracy@16'}, 'accuracy'),
+    ({'speaker.core': 'transformer', 'speaker.hidden_size': 7}, 'multiple of speaker.num_heads=2'),
+    ({'listener.num_layers': 2}, '1 unless a transformer'),
+    ({'game.input_noise': -0.5}, 'not be negative'),
+    ({'channel.vocab_size': 1}, 'at least 2'),
+    (
+        {'channel.variable_length': True, 'channel.noise': 0.1, 'channel.vocab_size': 2},
+        'at least 3',
+    ),
+    ({'channel.noise': -0.5}, r'in \[0, 1\]'),
+    ({'channel.temperature': 0.0}, 'above 0'),
+    ({'channel.temperature_end': 0.0}, 'above 0'),
+    ({'channel.temperature_mode': 'annealed'}, 'fixed.*scheduled.*learned'),
+    ({'channel.kind': 'gumbel', 'loss.speaker.name': 'reinforce'}, 'pathwise'),
+    ({'loss.speaker.name': 'pathwise'}, 'reinforce.*policy_gradient'),
+    ({'loss.speaker.reward': 'accuracy'}, 'success.*log_likelihood'),
+    ({'loss.speaker.name': 'policy_gradient', 'speaker.head': 'policy_value'}, 'policy_q_value'),
+    ({'speaker.head': 'policy'}, "'policy_value', 'policy_q_value'"),
+    ({'speaker.torso': 'cnn'}, "'identity' or 'mlp'"),
+    ({'loss.listener.temperature': 0.0}, 'above 0'),
+    *(
+        (
+            {'channel.kind': 'continuous', 'loss.speaker.name': 'pathwise', **others, key: value},
+            'must be 0',
+        )
+        for others, key, value in (
+            ({'loss.speaker.entropy': 0.0}, 'loss.speaker.kl', 0.5),
+            ({}, 'loss.speaker.entropy', 0.5),
+            ({}, 'channel.noise', 0.5),
+            ({}, 'channel.variable_length', True),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ('changes', 'sentence'), REFUSED, ids=[f'{list(c)[-1]}-{i}' for i, (c, _) in enumerate(REFUSED)]
+)
+def test_what_is_impossible_is_refused_by_key_and_value(changes, sentence):
+    config = tiny_config(changes)
+    key, value = list(changes.items())[-1]
+    with pytest.raises(ValueError, match=f'^{re.escape(f"{key}={value!r} ")}.*{sentence}'):
+        check(config, tiny_source(), num_devices=1)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'sentence'),
+    [
+        ({'game.name': 'luis'}, "unknown game 'luis'.*lewis"),
+        ({'channel.kind': 'gumble'}, "channel kind 'gumble'; did you mean 'gumbel'"),
+        ({'loss.speaker.name': 'reinforced'}, "did you mean 'reinforce'"),
+        ({'loss.listener.name': 'info_nse'}, "did you mean 'info_nce'"),
+        ({'evaluation.metrics': ('acuracy',)}, "did you mean 'accuracy'"),
+    ],
+)
+def test_an_unknown_name_is_refused_by_the_nearest(changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        check(tiny_config(changes), tiny_source(), num_devices=1)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'sentence'),
+    [
+        ({'data.batch_size': 9}, 'data.batch_size=9 must be a multiple of .* which is 2'),
+        (
+            {'loss.listener.across_devices': False, 'loss.listener.num_distractors': 4},
+            'num_distractors=4 must lie between 1 and 3',
+        ),
+    ],
+)
+def test_a_batch_is_split_over_the_devices(changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        check(tiny_config(changes), tiny_source(), num_devices=2)
+
+
+# --- optimisers -----------------------------------------------------------------------------------
+
+PARAMS = {'w': np.array([3.0, -4.0], np.float32), 'b': np.array([[0.5], [2.0]], np.float32)}
+RATE = 0.1
+OPTIONS = {
+    'adam': {'b1': 0.8, 'b2': 0.9, 'eps': 1e-3},
+    'adamw': {'weight_decay': 0.1},
+    'sgd': {'momentum': 0.9, 'nesterov': True},
+    'rmsprop': {'decay': 0.5, 'momentum': 0.9},
+    'lamb': {'weight_decay': 0.1},
+    'lars': {'weight_decay': 0.1, 'momentum': 0.5},
+}
+
+
+def group(**changes):
+    """One group of `config.optimizer`, at a constant rate."""
+    changes = {'learning_rate': RATE, 'schedule': 'constant'} | changes
+    config = tiny_config({f'optimizer.speaker.{key}': value for key, value in changes.items()})
+    return config.optimizer.speaker
+
+
+def gradient(params):
+    return jax.tree.map(lambda leaf: 2 * leaf, params)
+
+
+def three_updates(optimizer, step=0):
+    params, state = PARAMS, optimizer.init(PARAMS)
+    for _ in range(3):
+        params, state = optimizer.update(gradient(params), state, params, jnp.array(step))
+    return params
+
+
+@pytest.mark.parametrize(('name', 'options'), OPTIONS.items())
+def test_an_optimiser_is_that_of_optax_with_its_options(name, options):
+    theirs = getattr(optax, name)(RATE, **options)
+    params, state = PARAMS, theirs.init(PARAMS)
+    for _ in range(3):
+        moves, state = theirs.update(gradient(params), state, params)
+        params = optax.apply_updates(params, moves)
+    ours = three_updates(make_optimizer(group(name=name, **options), 100))
+    for key in PARAMS:
+        np.testing.assert_allclose(ours[key], params[key], rtol=1e-5)
+        assert (np.abs(ours[key]) < np.abs(PARAMS[key])).all()
+
+
+def test_an_option_that_an_optimiser_does_not_have_is_refused():
+    with pytest.raises(ValueError, match='adam has no option momentum.*b1, b2, eps'):
+        make_optimizer(group(momentum=0.9), 100)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'sentence'),
+    [
+        ({'name': 'adamm'}, "optimiser 'adamm'; did you mean 'adam"),
+        ({'schedule': 'cosinus'}, "schedule 'cosinus'; did you mean 'cosine'"),
+    ],
+)
+def test_an_unknown_optimiser_or_schedule_names_the_nearest(changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        make_optimizer(group(**changes), 100)
+
+
+@pytest.mark.parametrize(
+    ('schedule', 'halfway', 'end'),
+    [
+        ('constant', 1.0, 1.0),
+        ('cosine', 0.505, 0.01),
+        ('linear', 0.505, 0.01),
+        ('exponential', 0.1, 0.01),
+    ],
+)
+@pytest.mark.parametrize('warmup', [0, 20])
+def test_schedules_at_their_corners(schedule, halfway, end, warmup):
+    rate = make_schedule(group(schedule=schedule, warmup_steps=warmup, end_factor=0.01), 100)
+    middle = warmup + (100 - warmup) // 2
+    corners = {0: 0.0 if warmup else 1.0, warmup: 1.0, middle: halfway, 100: end}
+    if warmup:
+        corners[warmup // 2] = 0.5
+    rates = [rate(jnp.array(step)) for step in corners]
+    np.testing.assert_allclose(rates, RATE * np.array(list(corners.values())), rtol=1e-5, atol=1e-8)
+
+
+def test_the_rate_follows_the_step_of_the_run_not_the_count_of_the_agent():
+    optimizer = make_optimizer(group(name='sgd', schedule='linear'), 100)
+    state = optimizer.init(PARAMS)
+    for step, factor in ((50, 0.5), (90, 0.1), (0, 1.0)):
+        params, state = optimizer.update(gradient(PARAMS), state, PARAMS, jnp.array(step))
+        np.testing.assert_allclose(params['w'], (1 - 2 * RATE * factor) * PARAMS['w'], rtol=1e-5)
+
+
+@pytest.mark.parametrize('norm', [1.0, 1000.0])
+def test_gradients_are_clipped_to_their_norm_over_all_parameters(norm):
+    optimizer = make_optimizer(group(name='sgd', clip_norm=norm), 100)
+    params, _ = optimizer.update(gradient(PARAMS), optimizer.init(PARAMS), PARAMS, jnp.array(0))
+    length = np.sqrt(sum((leaf**2).sum() for leaf in gradient(PARAMS).values()))
+    for key, leaf in PARAMS.items():
+        moved = RATE * 2 * leaf * min(1.0, norm / length)
+        np.testing.assert_allclose(params[key], leaf - moved, rtol=1e-5)
