@@ -8,7 +8,7 @@ over examples is averaged over all devices, in `_mean`.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,15 @@ Scalars = dict[str, Array]
 Update = Callable[[Key, Array, Population, Batch], tuple[Population, Scalars]]
 
 ACCURACY_DECAY = 0.99  # Of an agent's training accuracy (Chaabouni et al. 2022, table 3: mu).
+
+
+class Results(NamedTuple):
+    """What came of a play for one agent: gradient, new state, accuracy, whether it learns of it."""
+
+    grads: Tree
+    state: Tree
+    accuracy: Array
+    learns: Array
 
 
 def communicate(
@@ -69,16 +78,13 @@ def communicate(
         return loss, (scalars, pair)
 
     def learn_speaker(
-        speaker: Learner, target: Tree, *results: Any, step: Array
+        speaker: Learner, target: Tree, results: Results, step: Array
     ) -> tuple[Learner, Tree]:
-        speaker = _learn(optimizers.speaker, speaker, *results, step)
+        speaker = _learn(optimizers.speaker, speaker, results, step)
         moved = jax.tree.map(
             lambda old, new: target_ema * old + (1 - target_ema) * new, target, speaker.agent.params
         )
-        return speaker, _where(results[-1], moved, target)
-
-    def learn_listener(listener: Learner, *results: Any, step: Array) -> Learner:
-        return _learn(optimizers.listener, listener, *results, step)
+        return speaker, _where(results.learns, moved, target)
 
     def at_once(
         population: Population, ids: Any, keys: Key, batch: Batch, step: Array
@@ -98,7 +104,7 @@ def communicate(
             # The sum is differentiated outside the vmap: one gradient of the trunk, not P copies.
             one = partial(objective, batch=batch, step=step)
             pairs = Pair(speakers.agent, reading, targets, shared.agent)
-            axes = ((0, 0, None), Pair(0, 0, 0, None), 0)
+            axes = ((0, 0, None), Pair._make((0, 0, 0, None)), 0)
             losses, rest = jax.vmap(one, axes)(params, pairs, keys)
             return losses.sum(), rest
 
@@ -107,13 +113,13 @@ def communicate(
         grads = _sum_over_devices(grads, axis_name)
         accuracy = scalars['accuracy']
         scalars['gradient_norm'] = jax.vmap(_norm)(grads[:2])
-        speakers, targets = jax.vmap(partial(learn_speaker, step=step))(
-            speakers, targets, grads[0], pairs.speaker.state, accuracy, speaker_learns[ids]
-        )
-        heard = (grads[1], pairs.listener.state, accuracy, listener_learns[ids])
+        said = Results(grads[0], pairs.speaker.state, accuracy, speaker_learns[ids])
+        heard = Results(grads[1], pairs.listener.state, accuracy, listener_learns[ids])
         if meetings.everyone:
             heard = take(heard, jnp.argsort(ids[1]))
-        listeners = jax.vmap(partial(learn_listener, step=step))(listeners, *heard)
+        speakers, targets = jax.vmap(partial(learn_speaker, step=step))(speakers, targets, said)
+        learn_listener = partial(_learn, optimizers.listener, step=step)
+        listeners = jax.vmap(learn_listener)(listeners, heard)
         if not meetings.everyone:
             speakers = put(population.speakers, ids[0], speakers)
             targets = put(population.targets, ids[0], targets)
@@ -136,12 +142,10 @@ def communicate(
         grads = _sum_over_devices(grads, axis_name)
         accuracy = scalars['accuracy']
         scalars['gradient_norm'] = _norm(grads[:2])
-        speaker, target = learn_speaker(
-            speaker, target, grads[0], pair.speaker.state, accuracy, speaker_learns[ids], step=step
-        )
-        listener = learn_listener(
-            listener, grads[1], pair.listener.state, accuracy, listener_learns[ids], step=step
-        )
+        said = Results(grads[0], pair.speaker.state, accuracy, speaker_learns[ids])
+        heard = Results(grads[1], pair.listener.state, accuracy, listener_learns[ids])
+        speaker, target = learn_speaker(speaker, target, said, step)
+        listener = _learn(optimizers.listener, listener, heard, step)
         return (speaker, listener, target), (grads[2], pair.shared.state, scalars)
 
     def one_by_one(
@@ -168,7 +172,8 @@ def communicate(
             return replace(members, ids, learners), rest
 
         def apart(_: None, pair: Any) -> tuple[None, Any]:
-            return None, alone(*pair, shared, batch, step)
+            learners, ids, key = pair
+            return None, alone(learners, ids, key, shared, batch, step)
 
         if meetings.disjoint:
             # The population is no carry of the loop: XLA would copy all of it for each pair.
@@ -192,9 +197,8 @@ def communicate(
         population, grads, state, scalars = execute(population, ids, keys, batch, step)
         grads = jax.tree.map(lambda leaf: leaf / count, grads)
         accuracy = scalars['accuracy'].mean()
-        shared = _learn(
-            optimizers.shared, population.shared, grads, state, accuracy, jnp.array(True), step
-        )
+        results = Results(grads, state, accuracy, jnp.array(True))
+        shared = _learn(optimizers.shared, population.shared, results, step)
         scalars |= {'speaker': ids[0], 'listener': ids[1]}
         return population._replace(shared=shared), scalars
 
@@ -234,15 +238,8 @@ def imitate(
 
             value, grads = jax.value_and_grad(loss)(student.agent.params)
             value, grads = _sum_over_devices((value, grads), axis_name)
-            learned = _learn(
-                optimizers.speaker,
-                student,
-                grads,
-                student.agent.state,
-                student.accuracy,
-                jnp.array(True),
-                step,
-            )
+            results = Results(grads, student.agent.state, student.accuracy, jnp.array(True))
+            learned = _learn(optimizers.speaker, student, results, step)
             return learned._replace(accuracy=student.accuracy), value
 
         # One after the other: students are few, and their agents may be large.
@@ -319,22 +316,15 @@ def repeat(
     return many
 
 
-def _learn(
-    optimizer: Optimizer,
-    learner: Learner,
-    grads: Tree,
-    state: Tree,
-    accuracy: Array,
-    learns: Array,
-    step: Array,
-) -> Learner:
-    """Returns the learner after one update, or as it was where `learns` is false."""
-    params, opt_state = optimizer.update(grads, learner.opt_state, learner.agent.params, step)
+def _learn(optimizer: Optimizer, learner: Learner, results: Results, step: Array) -> Learner:
+    """Returns the learner after one update, or as it was where it does not learn."""
+    old = learner.agent.params
+    params, opt_state = optimizer.update(results.grads, learner.opt_state, old, step)
     # The average starts at the first accuracy rather than at 0.
     decay = jnp.where(learner.updates == 0, 0.0, ACCURACY_DECAY)
-    average = decay * learner.accuracy + (1 - decay) * accuracy
-    learned = Learner(Agent(params, state), opt_state, average, learner.updates + 1)
-    return _where(learns, learned, learner)
+    average = decay * learner.accuracy + (1 - decay) * results.accuracy
+    learned = Learner(Agent(params, results.state), opt_state, average, learner.updates + 1)
+    return _where(results.learns, learned, learner)
 
 
 def _where(condition: Array, yes: Tree, no: Tree) -> Tree:
