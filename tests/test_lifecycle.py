@@ -162,3 +162,16 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path):
     assert code == 2
     assert 'is not finite at step' in errors
     assert 'Traceback' not in errors
+
+
+def test_a_threshold_stops_early_and_the_run_is_finished(tmp_path: Path):
+    run = tmp_path / 'early'
+    code, output, errors = finish(command(run, 'evaluation.threshold=0.001'))
+    assert code == 0, errors
+    assert 'stopping early: accuracy@16 reached 0.001 at step 20' in output
+    summary = json.loads((run / 'summary.json').read_text())
+    assert summary['step'] == summary['best_step'] == 20
+    assert 'reached' in summary['stopped']
+    code, output, _ = finish(command(run, 'evaluation.threshold=0.001'))
+    assert code == 0
+    assert 'is finished' in output

@@ -63,6 +63,7 @@ class PopulationExperiment(AbstractExperiment):
         if mode == 'train':
             self._train_bank = bcast_local_devices(self._bank('train'))
             self._many = self._compile()
+            self._say_replaced()
 
     # --- jaxline's interface ---
 
@@ -172,6 +173,18 @@ class PopulationExperiment(AbstractExperiment):
         return improved
 
     # --- training ---
+
+    def _say_replaced(self) -> None:
+        """Says which numbers of candidates are larger than a split."""
+        for split in ('valid', 'test'):
+            size = self._bank(split).inputs.shape[0]
+            asked = self._config.evaluation.num_candidates
+            if self._game.has_candidates and max(asked) > size:
+                larger = ', '.join(str(count) for count in asked if count > size)
+                print(
+                    f'evaluation.num_candidates: {larger} is more than the {size} examples of '
+                    f'{split}; {size} stands for it'
+                )
 
     def _bank(self, split: str) -> Bank:
         if split not in self._banks:
