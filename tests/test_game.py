@@ -219,12 +219,14 @@ def test_greedy_play_is_without_chance(play, batch):
 # --- what a play is worth -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('baseline', [True, False])
+@pytest.mark.parametrize(
+    ('head', 'baseline'), [('policy_value', True), ('policy_value', False), ('policy', False)]
+)
 @pytest.mark.parametrize('reward', ['success', 'log_likelihood'])
-def test_the_speaker_is_paid_for_success_less_the_cost_of_length(reward, baseline, batch):
+def test_the_speaker_is_paid_for_success_less_the_cost_of_length(reward, head, baseline, batch):
     changes = {
         'channel.variable_length': True,
-        'speaker.head': 'policy_value' if baseline else 'policy',
+        'speaker.head': head,
         'loss.speaker.reward': reward,
         'loss.speaker.baseline': baseline,
         'loss.speaker.length_cost': 0.25,

@@ -61,9 +61,11 @@ def met(pairs):
 
 MATCHINGS = {
     'complete': {'pairs_per_step': 3},
-    'incomplete': {'pairs_per_step': 3, 'graph': RING},
-    'part_of_complete': {'pairs_per_step': 2},
-    'part_of_incomplete': {'pairs_per_step': 1, 'graph': RING},
+    'complete_of_some': {'pairs_per_step': 2},
+    'complete_of_everyone': {'pairs_per_step': 3, 'num_listeners': 3},
+    'graph': {'pairs_per_step': 3, 'graph': RING},
+    'graph_of_some': {'pairs_per_step': 1, 'graph': RING},
+    'graph_of_everyone': {'pairs_per_step': 3, 'num_listeners': 3, 'graph': RING},
 }
 
 
@@ -73,13 +75,17 @@ def test_in_a_matching_everybody_meets_at_most_once_and_all_pairs_equally_often(
     pairs = draw_many(drawn)
     assert pairs.shape == (1200, changes['pairs_per_step'], 2)
     assert (np.diff(np.sort(pairs, axis=1), axis=1) > 0).all()
+    everyone = itertools.product(range(3), range(changes.get('num_listeners', 4)))
+    graph = list(changes.get('graph', everyone))
     counts = met(pairs)
-    graph = changes.get('graph', list(itertools.product(range(3), range(4))))
     assert set(counts) == set(graph)
-    # The two matchings of the ring are as likely as each other only nearly: they are of 1,024.
+    # Matchings of a graph are 1,024 drawn beforehand: as often as each other, but for that.
     expected = 1200 * changes['pairs_per_step'] / len(graph)
     assert max(abs(count / expected - 1) for count in counts.values()) < 0.2
     assert drawn.disjoint
+    assert drawn.everyone == (changes['pairs_per_step'] == changes.get('num_listeners', 4))
+    if drawn.everyone:
+        np.testing.assert_array_equal(pairs[..., 0], np.tile(np.arange(3), (1200, 1)))
 
 
 def test_independent_pairs_are_drawn_with_replacement_uniformly():
@@ -322,11 +328,13 @@ GROUPS = {
         'pairing': 'independent',
         'graph': ((0, 0), (0, 1), (1, 1)),
     },
+    # Everybody plays; speaker 1 only teaches, listeners learn in one of the two matchings only.
     'everyone': {
         'pairs_per_step': 3,
         'num_listeners': 3,
-        'speaker_learns': tuple(itertools.product((0, 2), range(3))),
-        'listener_learns': ((0, 0), (0, 1), (1, 1), (1, 2), (2, 1)),
+        'graph': RING,
+        'speaker_learns': ((0, 0), (0, 1), (2, 2), (2, 0)),
+        'listener_learns': ((0, 0), (1, 1), (2, 2)),
     },
 }
 WAYS = [
