@@ -4,9 +4,9 @@
     python -m benchmarks.population small      agents of one size
 
 The pair loop is how the code released with Emergent communication at scale (2022) trains: agents
-lie in Python lists, each step draws the ids of its pairs, fetches them, and dispatches one compiled
-update for each pair. It is measured twice: with our update, so that only the way of executing pairs
-differs; and for large agents also with its cosine, a broadcast [B, B, D] difference.
+lie in Python lists, each step draws the ids of its pairs, fetches them, and dispatches compiled
+calls for each pair. It is measured with our update, so that only the way of executing pairs
+differs; and for one pair of large agents also with its cosine, a broadcast [B, B, D] difference.
 
 A paper-size pair update is 103 GFLOP; its rate is set beside that of a large float32 matmul.
 """
@@ -123,33 +123,40 @@ def stacked(size: str, pairs: int, execution: str = 'auto') -> float:
 
 
 def pair_loop(size: str, pairs: int, game_class: type[LewisGame] = LewisGame) -> float:
-    """Pair updates per second, one dispatch for each pair, agents in Python lists."""
+    """Pair updates per second, one dispatch for each pair, agents in Python lists.
+
+    As in 2022, all runs under pmap: a draw of the pairs' ids that the host waits for, and for each
+    pair one call that splits the key and one that updates.
+    """
     config, game, optimizers, bank, batch, members = set_up(size, pairs, game_class)
     config.population.update({'num_speakers': 1, 'num_listeners': 1, 'pairs_per_step': 1})
     meetings = population.make_meetings(config.population)
     communicate = updates.communicate(game, optimizers, meetings, 'unroll', 0.99, None)
-    update = jax.jit(communicate, donate_argnums=2)
-    draw_batch = jax.jit(batch)
-    draw_ids = jax.jit(lambda key: jax.random.randint(key, (2, pairs), 0, pairs))
-    one = members(1)
-    speakers = [
-        (jax.tree.map(jnp.copy, one.speakers), jax.tree.map(jnp.copy, one.targets))
-        for _ in range(pairs)
-    ]
-    listeners = [jax.tree.map(jnp.copy, one.listeners) for _ in range(pairs)]
+    update = jax.pmap(communicate, donate_argnums=2)
+    draw_batch, split = jax.pmap(batch), jax.pmap(jax.random.split)
+    draw_ids = jax.pmap(lambda key: jax.random.randint(key, (2, pairs), 0, pairs))
+    one = jax.tree.map(lambda leaf: leaf[None], members(1))
+    bank = jax.tree.map(lambda leaf: leaf[None], bank)
+
+    def copies(tree: Any) -> list[Any]:
+        return [jax.tree.map(jnp.copy, tree) for _ in range(pairs)]
+
+    speakers, targets, listeners = map(copies, (one.speakers, one.targets, one.listeners))
     shared, calls = [one.shared], [0]
+    data_key = jax.random.key(3)[None]
 
     def steps(count: int) -> None:
         for _ in range(count):
             calls[0] += 1
-            key = jax.random.fold_in(jax.random.key(2), calls[0])
-            games = draw_batch(bank, jax.random.key(3), np.int32(calls[0]))
-            for i, j in zip(*np.asarray(draw_ids(key)), strict=True):
-                (speaker, target), listener = speakers[i], listeners[j]
-                pair = Population(speaker, listener, target, shared[0])
-                pair, _ = update(key, np.int32(calls[0]), pair, games)
-                shared[0] = pair.shared
-                speakers[i], listeners[j] = (pair.speakers, pair.targets), pair.listeners
+            step = np.full(1, calls[0], np.int32)
+            key = jax.random.fold_in(jax.random.key(2), calls[0])[None]
+            games = draw_batch(bank, data_key, step)
+            for i, j in zip(*np.asarray(draw_ids(key))[0], strict=True):
+                keys = split(key)
+                key, pair_key = keys[:, 0], keys[:, 1]
+                pair = Population(speakers[i], listeners[j], targets[i], shared[0])
+                pair, _ = update(pair_key, step, pair, games)
+                speakers[i], listeners[j], targets[i], shared[0] = pair
         jax.block_until_ready((speakers, listeners))
 
     return pairs * rate(steps)
