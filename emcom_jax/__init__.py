@@ -1,0 +1,1 @@
+"""Populations of speakers and listeners that learn to communicate."""

@@ -107,3 +107,10 @@ def test_no_file_names_a_place_on_one_machine():
     assert len(texts) > 30
     for path in texts:
         assert not place.search(path.read_text()), path
+
+
+def test_every_folder_of_code_is_a_package():
+    # Otherwise `pip install .` leaves it out.
+    for name in ('emcom_jax', 'emcom_datasets'):
+        for path in (ROOT / name).rglob('*.py'):
+            assert (path.parent / '__init__.py').exists(), path.parent

@@ -1,0 +1,1 @@
+"""Agents: networks that several games use, and one file a game."""

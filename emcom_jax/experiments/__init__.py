@@ -1,0 +1,1 @@
+"""Experiments: classes that jaxline trains and evaluates."""
