@@ -163,7 +163,8 @@ def pair_loop(size: str, pairs: int, game_class: type[LewisGame] = LewisGame) ->
 
 
 def rate(steps: Callable[[int], None]) -> float:
-    """Steps per second, after a first call that compiles."""
+    """Steps per second, after two calls that compile (the second for the first one's outputs)."""
+    steps(1)
     steps(1)
     count = 1
     while True:

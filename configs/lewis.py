@@ -5,7 +5,8 @@ Paper: Chaabouni et al., Emergent communication at scale, ICLR 2022.
     python -m emcom_jax.main --config=configs/lewis.py            digits, two minutes on two cores
     python -m emcom_jax.main --config=configs/lewis.py:VARIANT
 
-    debug               seconds; every code path (combines with the others: debug,gumbel)
+    debug               seconds; combines with the others: debug,gumbel
+    imitation           every ten steps a speaker imitates the best one; needs more than one
     policy_gradient     a dueling critic in place of REINFORCE's baseline
     gumbel, gumbel_st   Gumbel-softmax, straight-through
     continuous          real vectors for symbols: a control
@@ -33,11 +34,12 @@ DEBUG = {
     'population.num_listeners': 2,
     'population.pairs_per_step': 2,
     'population.updates_per_call': 5,
-    'updates.imitate.every': 10,
+    'updates.imitate.num_students': 1,
     'evaluation.every': 20,
     'evaluation.num_candidates': (4, 16),
     'evaluation.redraws': 2,
     'evaluation.best_metric': 'accuracy@16',
+    'evaluation.best_is_highest': True,
 }
 
 # Table 3 and appendix A of the paper. Its released code scores at temperature 0.5 (2 cos - 2).
@@ -68,6 +70,7 @@ PAPER = {
 PATHWISE = {'loss.speaker.name': 'pathwise', 'speaker.head': 'policy'}
 
 VARIANTS = {
+    'imitation': {'updates.imitate.every': 10},
     'debug': DEBUG,
     'policy_gradient': {
         'loss.speaker.name': 'policy_gradient',

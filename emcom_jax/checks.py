@@ -3,10 +3,20 @@
 from ml_collections import ConfigDict
 
 from emcom_jax import losses, metrics
+from emcom_jax.agents.networks import CORES
 from emcom_jax.config import get, require
 from emcom_jax.games import GAMES
+from emcom_jax.metrics import language
 from emcom_jax.tables import look_up
 from emcom_jax.types import Source
+
+# Values that an evaluation has for each number of candidates, and the metric they are part of.
+PARTS = {
+    'accuracy': 'accuracy',
+    'loss': 'accuracy',
+    'accuracy_vote': 'voting',
+    'accuracy_average': 'voting',
+}
 
 
 def check(config: ConfigDict, source: Source, num_devices: int) -> None:
@@ -16,10 +26,11 @@ def check(config: ConfigDict, source: Source, num_devices: int) -> None:
       ValueError: one sentence about the first thing that is wrong.
     """
     _check_counts(config)
+    _check_optimizers(config)
     _check_batch(config, source, num_devices)
     _check_population(config)
-    _check_evaluation(config)
     look_up(GAMES, config.game.name, 'game').check(config, source)
+    _check_evaluation(config)
 
 
 def _check_counts(config: ConfigDict) -> None:
@@ -46,9 +57,41 @@ def _check_counts(config: ConfigDict) -> None:
         'evaluation.batch_size',
     ):
         require(config, key, get(config, key) >= 1, 'must be at least 1')
+    for key in ('speaker.torso_sizes', 'speaker.head_sizes', 'listener.projection_sizes'):
+        good = all(type(size) is int and size >= 1 for size in get(config, key))
+        require(config, key, good, 'must hold whole numbers of at least 1')
+    needed = config.speaker.torso != 'mlp' or len(config.speaker.torso_sizes) > 0
+    require(config, 'speaker.torso_sizes', needed, "must not be empty for speaker.torso='mlp'")
+    full = len(config.listener.projection_sizes) > 0
+    require(config, 'listener.projection_sizes', full, 'must not be empty')
     require(
         config, 'interval_type', config.interval_type in ('steps', 'secs'), _one('steps', 'secs')
     )
+
+
+def _check_optimizers(config: ConfigDict) -> None:
+    for role in ('speaker', 'listener', 'shared'):
+        group, at = config.optimizer[role], f'optimizer.{role}'
+        require(config, f'{at}.learning_rate', group.learning_rate > 0, 'must be above 0')
+        warm = 0 <= group.warmup_steps <= config.training_steps
+        within = f'must lie between 0 and training_steps={config.training_steps}'
+        require(config, f'{at}.warmup_steps', warm, within)
+        # optax takes a decay to nothing for no decay at all.
+        exponential = group.schedule == 'exponential'
+        ends = group.end_factor > 0 or (group.end_factor == 0 and not exponential)
+        lowest = 'must be above 0' if exponential else 'must not be negative'
+        require(config, f'{at}.end_factor', ends, f'{lowest} for schedule={group.schedule!r}')
+        clips = group.clip_norm is None or group.clip_norm > 0
+        require(config, f'{at}.clip_norm', clips, 'must be above 0')
+        for name in ('b1', 'b2', 'momentum', 'decay'):
+            good = group[name] is None or 0 <= group[name] < 1
+            require(config, f'{at}.{name}', good, 'must lie in [0, 1)')
+        for name in ('eps', 'weight_decay'):
+            good = group[name] is None or group[name] >= 0
+            require(config, f'{at}.{name}', good, 'must not be negative')
+    for name in ('entropy', 'kl', 'length_cost'):
+        positive = config.loss.speaker[name] >= 0
+        require(config, f'loss.speaker.{name}', positive, 'must not be negative')
 
 
 def _check_batch(config: ConfigDict, source: Source, num_devices: int) -> None:
@@ -69,6 +112,19 @@ def _check_batch(config: ConfigDict, source: Source, num_devices: int) -> None:
     listener = config.loss.listener
     others = (batch if listener.across_devices else batch // num_devices) - 1
     distractors = listener.num_distractors
+    picks = look_up(losses.LISTENER_LOSSES, listener.name, 'listener loss').labels == 0
+    require(
+        config,
+        'data.batch_size',
+        others >= 1 or not picks,
+        'leaves a listener no other candidate: it must be larger',
+    )
+    require(
+        config,
+        'loss.listener.num_distractors',
+        distractors is None or picks,
+        f'means nothing for loss.listener.name={listener.name!r}: leave it unset',
+    )
     require(
         config,
         'loss.listener.num_distractors',
@@ -104,6 +160,7 @@ def _check_population(config: ConfigDict) -> None:
             group.pairs_per_step == len(group.pairs),
             f'must be {len(group.pairs)}, the number of population.pairs',
         )
+        require(config, 'population.graph', group.graph is None, 'is not read with pairing=fixed')
     else:
         require(config, 'population.pairs', group.pairs is None, 'is read only with pairing=fixed')
     imitate = config.updates.imitate
@@ -128,8 +185,9 @@ def _check_evaluation(config: ConfigDict) -> None:
     require(
         config,
         'evaluation.num_candidates',
-        bool(group.num_candidates) and min(group.num_candidates, default=0) >= 2,
-        'must hold numbers of at least 2',
+        len(group.num_candidates) > 0
+        and all(type(count) is int and count >= 2 for count in group.num_candidates),
+        'must hold whole numbers of at least 2',
     )
     require(config, 'evaluation.input_noise', group.input_noise >= 0, 'must not be negative')
     require(
@@ -138,17 +196,31 @@ def _check_evaluation(config: ConfigDict) -> None:
         0 <= group.channel_noise <= 1,
         'is a rate: it must lie in [0, 1]',
     )
-    picks = look_up(losses.LISTENER_LOSSES, config.loss.listener.name, 'listener loss').labels == 0
-    name = group.best_metric.partition('@')[0]
-    if name in ('accuracy', 'loss', 'accuracy_vote', 'accuracy_average'):
-        known = [f'{name}@{count}' for count in group.num_candidates] if picks else [name]
-        require(config, 'evaluation.best_metric', group.best_metric in known, _one(*known))
     if group.patience is not None:
         require(config, 'evaluation.patience', group.patience >= 1, 'must be at least 1')
+    kind = 'continuous' if config.channel.kind == 'continuous' else 'symbols'
     for name in group.metrics:
-        look_up(metrics.METRICS, name, 'metric')
+        fits = kind in look_up(metrics.METRICS, name, 'metric').kinds
+        sentence = f'has {name!r}, which {kind} messages do not have: take it off the list'
+        require(config, 'evaluation.metrics', fits, sentence)
+    picks = look_up(losses.LISTENER_LOSSES, config.loss.listener.name, 'listener loss').labels == 0
+    name = group.best_metric.partition('@')[0]
+    if name in PARTS:
+        source = PARTS[name]
+        sentence = f'must have {source!r} for evaluation.best_metric={group.best_metric!r}'
+        require(config, 'evaluation.metrics', source in group.metrics, sentence)
+    if name in ('accuracy_vote', 'accuracy_average'):
+        several = config.population.num_listeners > 1
+        require(config, 'evaluation.best_metric', several, 'needs more than one listener')
+    if name in PARTS:
+        known = [f'{name}@{count}' for count in group.num_candidates] if picks else [name]
+        require(config, 'evaluation.best_metric', group.best_metric in known, _one(*known))
+    limit = language.MAX_EXAMPLES
+    fits = 2 <= group.max_examples <= limit
+    require(config, 'evaluation.max_examples', fits, f'must lie between 2 and {limit}')
     for role in ('speaker', 'listener'):
         core = config[role]
+        require(config, f'{role}.core', core.core in CORES, _one(*CORES))
         if core.core == 'transformer':
             require(
                 config,

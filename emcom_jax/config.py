@@ -166,14 +166,17 @@ def recipe(variant: str, variants: Mapping[str, Mapping[str, Any]]) -> ConfigDic
     """Returns `base()` with the changes that a recipe's variant names.
 
     Args:
-      variant: '', a name, or several with commas between them, applied in that order.
+      variant: '', a name, or several with commas between them, applied in that order
+        ('debug' last).
       variants: name -> {'group.key': value}.
 
     Raises:
       ValueError: a variant is unknown.
     """
     config = base()
-    for name in variant.split(',') if variant else ():
+    # A debug run must be small whatever it is that is debugged, so it has the last word.
+    names = sorted(variant.split(',') if variant else (), key=lambda name: name == 'debug')
+    for name in names:
         for path, value in look_up(variants, name, 'variant').items():
             *groups, key = path.rsplit('.', 1)
             (get(config, groups[0]) if groups else config)[key] = value

@@ -44,6 +44,10 @@ def make_optimizer(config: ConfigDict, training_steps: int) -> Optimizer:
     transform = optax.inject_hyperparams(constructor, static_args=set(known) - {'learning_rate'})(
         learning_rate=config.learning_rate, **options
     )
+    try:
+        jax.eval_shape(lambda x: transform.update(x, transform.init(x), x), jnp.zeros(1))
+    except TypeError as error:
+        raise ValueError(f'optimiser {config.name} needs more than a gradient: {error}') from None
     clip = config.clip_norm
 
     def update(grads: Tree, opt_state: Tree, params: Tree, step: Array) -> tuple[Tree, Tree]:

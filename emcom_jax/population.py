@@ -84,7 +84,7 @@ def put(stack: Tree, index: Array, agents: Tree) -> Tree:
 def make_meetings(config: ConfigDict) -> Meetings:
     """Makes the sampler that `config.population` describes.
 
-    matching: every agent at most once a step; over an incomplete graph, one of 1,024 random maximum
+    matching: every agent at most once a step; over an incomplete graph, one of 1,024 random
         matchings that are drawn beforehand.
     independent: pairs of the graph, uniformly with replacement (the released code of Chaabouni et
         al. 2022), executed one after the other.
@@ -125,12 +125,15 @@ def _mask(key: str, pairs: tuple | None, shape: tuple[int, int]) -> np.ndarray:
         return np.ones(shape, bool)
     mask = np.zeros(shape, bool)
     for pair in pairs:
-        if len(pair) != 2 or not all(0 <= i < n for i, n in zip(pair, shape, strict=True)):
+        whole = isinstance(pair, tuple | list) and [type(i) for i in pair] == [int, int]
+        if not whole or not all(0 <= i < n for i, n in zip(pair, shape, strict=True)):
             raise ValueError(
                 f'{key} has {pair!r}: it must be (speaker, listener) with '
                 f'0 <= speaker < {shape[0]} and 0 <= listener < {shape[1]}'
             )
         mask[tuple(pair)] = True
+    if key == 'population.graph' and not mask.any():
+        raise ValueError(f'{key}={pairs!r} lets nobody meet: it must hold pairs')
     return mask
 
 
@@ -157,12 +160,12 @@ def _with_replacement(graph: np.ndarray, count: int) -> Callable:
 
 def _matchings(graph: np.ndarray, count: int) -> Callable:
     rng = np.random.default_rng(0)
+    edges = np.argwhere(graph).astype(np.int32)
     table = np.empty((_MATCHINGS, count, 2), np.int32)
     for row in table:
-        # Random costs on the edges, a prohibitive one elsewhere: a random maximum matching.
-        cost = np.where(graph, rng.random(graph.shape), 1e6)
-        matched = np.stack(scipy.optimize.linear_sum_assignment(cost), axis=1)
-        matched = matched[graph[matched[:, 0], matched[:, 1]]]
+        matched = np.array(_greedy_matching(rng.permutation(edges), count), np.int32)
+        if len(matched) < count:
+            matched = _maximum_matching(graph, rng)
         if len(matched) < count:
             raise ValueError(
                 f'population.pairs_per_step={count}, but population.graph has no {count} pairs '
@@ -176,6 +179,22 @@ def _matchings(graph: np.ndarray, count: int) -> Callable:
         return chosen[:, 0], chosen[:, 1]
 
     return draw
+
+
+def _greedy_matching(edges: np.ndarray, count: int) -> list[tuple[int, int]]:
+    """Up to `count` pairs, each the first in order that shares no agent with those before."""
+    matched: dict[int, int] = {}
+    for speaker, listener in edges.tolist():
+        if len(matched) < count and speaker not in matched and listener not in matched.values():
+            matched[speaker] = listener
+    return list(matched.items())
+
+
+def _maximum_matching(graph: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random matching with as many pairs as there can be."""
+    cost = np.where(graph, rng.random(graph.shape), 1e6)
+    matched = np.stack(scipy.optimize.linear_sum_assignment(cost), axis=1)
+    return matched[graph[matched[:, 0], matched[:, 1]]]
 
 
 def _disjoint(pairs: np.ndarray, speaker_learns: np.ndarray, listener_learns: np.ndarray) -> bool:

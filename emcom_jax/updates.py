@@ -3,7 +3,7 @@ scalars).
 
 They run inside `jax.pmap` (or `shard_map`) over the axis of devices and know only its name.
 Parameters are replicated; each device has its part of the batch, and everything that is averaged
-over examples is averaged over all devices, in `_mean`.
+over examples is averaged over all devices.
 """
 
 from collections.abc import Callable

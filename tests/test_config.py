@@ -14,6 +14,7 @@ from conftest import tiny_config, tiny_source
 
 from emcom_jax.checks import check
 from emcom_jax.optimizers import make_optimizer, make_schedule
+from emcom_jax.population import make_meetings
 from emcom_jax.types import Source, Split
 
 # --- recipes --------------------------------------------------------------------------------------
@@ -150,7 +151,7 @@ REFUSED = [
     *(
         (
             {'channel.kind': 'continuous', 'loss.speaker.name': 'pathwise', **others, key: value},
-            'must be 0',
+            'must be off',
         )
         for others, key, value in (
             ({'loss.speaker.entropy': 0.0}, 'loss.speaker.kl', 0.5),
@@ -300,3 +301,51 @@ def test_gradients_are_clipped_to_their_norm_over_all_parameters(norm):
     for key, leaf in PARAMS.items():
         moved = RATE * 2 * leaf * min(1.0, norm / length)
         np.testing.assert_allclose(params[key], leaf - moved, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'data.batch_size': 1},
+        {'listener.projection_sizes': ()},
+        {'speaker.torso': 'mlp', 'speaker.torso_sizes': ()},
+        {'speaker.head_sizes': (0,)},
+        {'evaluation.num_candidates': ('a',)},
+        {'optimizer.speaker.learning_rate': -1.0},
+        {'optimizer.listener.clip_norm': -1.0},
+        {'optimizer.speaker.warmup_steps': -5},
+        {'optimizer.speaker.b1': 5.0},
+        {'optimizer.speaker.schedule': 'exponential', 'optimizer.speaker.end_factor': 0.0},
+        {'loss.speaker.kl': -1.0},
+        {'speaker.core': 'lstn'},
+        {'evaluation.max_examples': 1_000_000},
+        {'evaluation.best_metric': 'accuracy_vote@16', 'population.num_listeners': 1},
+        {'channel.temperature_mode': 'learned'},
+    ],
+)
+def test_what_no_run_could_mean_is_refused(changes, source):
+    key = [*changes][-1] if 'evaluation.best_metric' not in changes else 'evaluation.best_metric'
+    with pytest.raises(ValueError, match=f'^{key}='):
+        check(tiny_config(changes), source, 1)
+
+
+@pytest.mark.parametrize('pairs', [(0, 1), ((0, 0.5),), ((0, 1, 0),), ((5, 0),), ()])
+def test_pairs_that_are_none_are_refused(pairs):
+    config = tiny_config({'population.graph': pairs})
+    with pytest.raises(ValueError, match='population.graph'):
+        make_meetings(config.population)
+
+
+@pytest.mark.parametrize(('name', 'variant'), [pair for pair in VARIANTS if pair[1]])
+def test_every_variant_has_a_debug_run(name, variant, source):
+    get_config = RECIPES[name].get_config
+    one, two = get_config(f'{variant},debug'), get_config(f'debug,{variant}')
+    assert one == two
+    assert one.training_steps == get_config('debug').training_steps
+    check(one, source, 1)
+
+
+def test_an_optimiser_that_needs_more_than_a_gradient_is_refused():
+    config = tiny_config({'optimizer.speaker.name': 'lbfgs'})
+    with pytest.raises(ValueError, match='lbfgs needs more than a gradient'):
+        make_optimizer(config.optimizer.speaker, 10)

@@ -15,7 +15,9 @@ ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / 'configs' / 'lewis.py'
 
 
-def command(run: Path, *overrides: str, variant: str = ':debug', mode: str = 'train') -> list[str]:
+def command(
+    run: Path, *overrides: str, variant: str = ':imitation,debug', mode: str = 'train'
+) -> list[str]:
     return [
         sys.executable,
         '-m',

@@ -16,7 +16,10 @@ def make_bank(split: Split, dtype: str, standard: Split | None = None) -> Bank:
     standard: if given (the training split), agents see each feature less its mean there, over its
     standard deviation there; a feature that hardly varies is divided by a tenth of the average.
     """
-    inputs = np.asarray(split.inputs, dtype)
+    with np.errstate(over='ignore'):
+        inputs = np.asarray(split.inputs, dtype)
+    if not all(np.isfinite(inputs[i : i + _ROWS]).all() for i in range(0, len(inputs), _ROWS)):
+        raise ValueError(f'data.dtype={dtype!r} cannot hold all features: use float32')
     labels = {name: jnp.asarray(values) for name, values in split.labels.items()}
     _, deviation = _moments(inputs)
     shift, scale = np.zeros_like(deviation), np.ones_like(deviation)

@@ -53,7 +53,8 @@ class PopulationExperiment(AbstractExperiment):
             )
         )
         members = jax.jit(self._init)(init_rng, self._bank('train'))
-        if mode == 'train' and config.from_run is not None:
+        resumes = run.checkpointer.can_be_restored()
+        if mode == 'train' and config.from_run is not None and not resumes:
             members = self._start_from(members, config.from_run)
         self._population = bcast_local_devices(members)
         self.best_step = _NO_STEP
@@ -62,6 +63,7 @@ class PopulationExperiment(AbstractExperiment):
         self._patience = 0  # Validations since the best.
         if mode == 'train':
             self._train_bank = bcast_local_devices(self._bank('train'))
+            del self._banks['train']  # It may be the larger part of a device's memory.
             self._many = self._compile()
             self._say_replaced()
 
@@ -108,7 +110,8 @@ class PopulationExperiment(AbstractExperiment):
         """Trains to the end, in calls that stop exactly where something is to be done."""
         del config, writer
         ours, run = self._config, self._run
-        run.begin(state.global_step)
+        # At step 0 nothing that was written counts: the validation there is made again.
+        run.begin(state.global_step or -1)
         saved = time.time()
         with run.watch(state.global_step) as (progress, preemption):
             if state.global_step == 0:
@@ -142,6 +145,11 @@ class PopulationExperiment(AbstractExperiment):
 
     # --- evaluation ---
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits to evaluate on: all but the one that is trained on."""
+        return tuple(name for name in self._splits if name != 'train')
+
     def evaluate_on(self, split: str, step: int) -> dict[str, Any]:
         """Evaluates the population on a split; returns the listed metrics and keeps the record."""
         record = self._evaluator(first(self._population), self._bank(split), split, step)
@@ -153,13 +161,15 @@ class PopulationExperiment(AbstractExperiment):
         config = self._config.evaluation
         values = self.evaluate_on('valid', step)
         self._run.log(step, 'valid', values)
-        name = best_metric(config, self._evaluator, self._bank('valid'))
+        name = best_metric(config, self._bank('valid'))
         value = float(look_up(values, name, 'evaluation.best_metric'))
         show(f'valid  step {step}: {name} {value:.3f}')
         if step == 0:
             return False  # An untrained population is no result.
         sign = 1 if config.best_is_highest else -1
-        improved = self.best_step == _NO_STEP or sign * value > sign * self._best_value
+        # An undefined value (nan) is no result, and any result is better than none.
+        none_yet = self.best_step == _NO_STEP
+        improved = value == value and (none_yet or sign * value > sign * self._best_value)
         if improved:
             self.best_step, self._best_value, self._patience = step, value, 0
         else:
@@ -167,7 +177,7 @@ class PopulationExperiment(AbstractExperiment):
         if config.threshold is not None and sign * value >= sign * config.threshold:
             self.stopped = f'{name} reached {config.threshold} at step {step}'
         elif config.patience is not None and self._patience >= config.patience:
-            self.stopped = f'{name} has not risen above its value at step {self.best_step}'
+            self.stopped = f'{name} has not improved since step {self.best_step}'
         if self.stopped:
             show(f'stopping early: {self.stopped}')
         return improved
@@ -254,7 +264,7 @@ class PopulationExperiment(AbstractExperiment):
         if done < count:
             raise FloatingPointError(
                 f'the loss or its gradient is not finite at step {step + int(done)}; '
-                f'the last good checkpoint is kept in {self._run.directory.checkpoints}'
+                f'nothing of it was saved to {self._run.directory.checkpoints}'
             )
         return scalars
 
@@ -267,7 +277,7 @@ class PopulationExperiment(AbstractExperiment):
         return min(intervals[0], config.training_steps - step, *(stop - step for stop in stops))
 
 
-def best_metric(config: ConfigDict, evaluator: Evaluator, bank: Bank) -> str:
+def best_metric(config: ConfigDict, bank: Bank) -> str:
     """The value that decides which checkpoint is best; `@C` above the split's size becomes it."""
     name, at, count = config.best_metric.partition('@')
     size = bank.inputs.shape[0]

@@ -148,7 +148,8 @@ def check(config: ConfigDict, source: Source) -> None:
     channel, loss = config.channel, config.loss
     differentiable = look_up(channels.DIFFERENTIABLE, channel.kind, 'channel kind')
     speaker_loss = look_up(losses.SPEAKER_LOSSES, loss.speaker.name, 'speaker loss')
-    smallest = 3 if channel.variable_length and channel.noise else 2
+    noisy = channel.noise or config.evaluation.channel_noise
+    smallest = 3 if channel.variable_length and noisy else 2
     right = [
         name for name, one in losses.SPEAKER_LOSSES.items() if one.differentiable == differentiable
     ]
@@ -161,11 +162,13 @@ def check(config: ConfigDict, source: Source) -> None:
     for key in (
         'channel.noise',
         'channel.variable_length',
+        'evaluation.channel_noise',
+        'updates.imitate.every',
         'loss.speaker.entropy',
         'loss.speaker.kl',
     ):
         means_something = channel.kind != 'continuous' or not get(config, key)
-        require(config, key, means_something, "must be 0 for channel.kind='continuous'")
+        require(config, key, means_something, "must be off for channel.kind='continuous'")
     for key, holds, sentence in (
         ('channel.vocab_size', channel.vocab_size >= smallest, f'must be at least {smallest}'),
         ('channel.length', channel.length >= 1, 'must be at least 1'),
@@ -176,6 +179,11 @@ def check(config: ConfigDict, source: Source) -> None:
             'channel.temperature_mode',
             channel.temperature_mode in TEMPERATURES,
             f'must be one of {TEMPERATURES}',
+        ),
+        (
+            'channel.temperature_mode',
+            channel.temperature_mode == 'fixed' or channel.kind in ('gumbel', 'gumbel_st'),
+            f'has no meaning for channel.kind={channel.kind!r}: it must be fixed',
         ),
         ('game.input_noise', config.game.input_noise >= 0, 'must not be negative'),
         ('loss.listener.temperature', loss.listener.temperature > 0, 'must be above 0'),

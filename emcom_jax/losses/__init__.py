@@ -2,7 +2,7 @@
 
 A listener loss is `(guess, batch, config, key, axis_name) -> Outcome`; a speaker loss is
 `(utterance, target_log_policy, reward, config) -> {term: (value [B], coefficient)}`, where `config`
-is the loss's group. Each says in `needs` what it cannot do without, so that a config is refused
+is the loss's group. Each entry also says what it cannot do without, so that a config is refused
 before anything compiles.
 """
 

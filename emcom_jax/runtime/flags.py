@@ -24,7 +24,7 @@ CONFIG = config_flags.DEFINE_config_file(
 MODE = flags.DEFINE_enum(
     'jaxline_mode',
     'train',
-    ['train', 'eval_valid', 'eval_test'],
+    ['train', 'eval_valid', 'eval_test', 'eval_test_official', 'eval_ood'],
     'Train, or evaluate the checkpoint of a run on one split.',
 )
 
@@ -45,7 +45,8 @@ Flags:
     --config.KEY=VALUE        overrides one key of the recipe, with dots between group and key;
                               emcom_jax/config.py lists the keys with their defaults
     --jaxline_mode=MODE       train (default): train, or resume where the run was stopped;
-                              eval_valid, eval_test: evaluate the run's best checkpoint
+                              eval_valid, eval_test (eval_ood, eval_test_official, where the
+                              data has such a split): evaluate the run's best checkpoint
     --help, --helpfull        this text; all flags of all libraries
 
 A run is a directory, --config.run_dir, by default runs/RECIPE[-VARIANT]. The same command again

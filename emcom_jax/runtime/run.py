@@ -104,9 +104,10 @@ def train(experiment_class: type[AbstractExperiment], config: ConfigDict, run: R
     # All that was trained is saved; from here on the experiment holds the best agents.
     run.checkpointer.restore('best')
     summary = {'step': step, 'best_step': state.global_step, 'stopped': stopped}
-    for split in ('valid', 'test'):
+    for split in experiment.splits:
         summary[split] = experiment.evaluate_on(split, state.global_step)
-    run.log(state.global_step, 'test', summary['test'])
+        if split != 'valid':
+            run.log(state.global_step, split, summary[split])
     summary['wall_s'] = round(time.monotonic() - started, 1)
     return summary
 
@@ -141,11 +142,12 @@ def start(
         show(evaluate(experiment_class, config, Run(config, directory, mode), mode))
         return
     if directory.is_finished(config.training_steps):
-        show(directory.read_summary() or {})
-        print(
-            f'{directory} is finished; raise --config.training_steps to go on, '
-            'or choose another --config.run_dir'
-        )
+        summary = directory.read_summary() or {}
+        show(summary)
+        more = 'raise --config.training_steps to go on, or '
+        if summary.get('stopped'):
+            more = f'it stopped early, as {summary["stopped"]}; to train anew, '
+        print(f'{directory} is finished; {more}choose another --config.run_dir')
         return
     summary = train(experiment_class, config, Run(config, directory, mode))
     if chief:
