@@ -61,6 +61,7 @@ TINY = {
     'evaluation.num_candidates': (4, 16),
     'evaluation.redraws': 3,
     'evaluation.best_metric': 'accuracy@16',
+    'evaluation.metrics': ('accuracy', 'voting'),  # Of messages of any kind.
 }
 
 
