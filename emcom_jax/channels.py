@@ -97,7 +97,7 @@ def corrupt(
         return hit, jax.random.randint(shift_key, shape, 1, count)
 
     hit, shift = jax.vmap(draw)(draws.example_keys(key, index))
-    hit &= (message.symbols >= first) & (message.mask > 0)
+    hit &= message.symbols >= first  # After the end all symbols are `END`, so none is hit.
     other = first + (message.symbols - first + shift) % count
     symbols = jnp.where(hit, other, message.symbols)
     if message.relaxed is None:
