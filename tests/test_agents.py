@@ -1,5 +1,8 @@
 """Networks and agents: the ways to compute one thing agree."""
 
+import functools
+
+import chex
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -8,6 +11,7 @@ import pytest
 from conftest import BATCH, LENGTH, SIZE, VOCAB, drawn, tiny_config
 
 from emcom_jax import channels
+from emcom_jax.agents import recurrence
 from emcom_jax.agents.lewis import HEADS, Speaker
 from emcom_jax.agents.networks import CORES, make_core
 
@@ -29,7 +33,7 @@ def core_outputs(request):
         core = make_core(config, LENGTH)
         state, outputs = core.begin(context, BATCH), []
         for t in range(LENGTH):
-            state, output = core.step(state, xs[:, t])
+            state, output, _ = core.step(state, xs[:, t])
             outputs.append(output)
         return {
             'stepped': jnp.stack(outputs, axis=1),
@@ -62,6 +66,82 @@ def test_outputs_depend_on_the_past_alone(core_outputs, context):
 def test_outputs_depend_on_the_context(core_outputs):
     differs = core_outputs[True]['unrolled'] != core_outputs[True]['other_context']
     assert differs.any(axis=-1).all()
+
+
+# --- recurrence -----------------------------------------------------------------------------------
+
+CELLS = {recurrence.lstm: 2, recurrence.gru: 1}  # With the number of arrays in a state.
+
+
+@pytest.mark.parametrize('cell', CELLS, ids=lambda cell: cell.__name__)
+@pytest.mark.parametrize('length', [3, 9], ids=['unrolled', 'looped'])
+def test_the_gradient_of_a_run_is_that_of_its_steps(cell, length):
+    rng = np.random.default_rng(0)
+    size, hidden = 3, 4
+
+    def normal(*shape):
+        return jnp.asarray(rng.standard_normal(shape), jnp.float32)
+
+    state = tuple(normal(2, hidden) for _ in range(CELLS[cell]))
+    args = (normal(size + hidden + 1, 4 * hidden), state, normal(length, 2, size))
+    cotangent = normal(length * 2, hidden)
+
+    def stepped(weights, state, xs):
+        outs = []
+        for x in xs:
+            state, trace = recurrence.step(cell, weights, state, x)
+            outs.append(trace.out)
+        return jnp.concatenate(outs)
+
+    @jax.jit
+    def both(args):
+        ways = (stepped, functools.partial(recurrence.run, cell))
+        return [(outs, back(cotangent)) for outs, back in (jax.vjp(way, *args) for way in ways)]
+
+    plain, ours = both(args)
+    chex.assert_trees_all_close(ours, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_lstm_is_haikus():
+    """Haiku has its gates in another order, and adds 1 to those that forget."""
+    rng = np.random.default_rng(1)
+    size, hidden = 3, 4
+    weights = rng.standard_normal((size + hidden + 1, 4, hidden)).astype(np.float32)
+    x, *state = (jnp.asarray(rng.standard_normal((2, n)), jnp.float32) for n in (size, 4, 4))
+    theirs = weights[:, [0, 3, 1, 2]]
+    theirs[-1, 2] -= 1
+    theirs = theirs.reshape(-1, 4 * hidden)
+    params = {'lstm/linear': {'w': theirs[:-1], 'b': theirs[-1]}}
+    run = hk.without_apply_rng(hk.transform(lambda x, state: hk.LSTM(hidden)(x, state)))
+    _, expected = run.apply(params, x, hk.LSTMState(*state))
+    new, _ = recurrence.step(recurrence.lstm, weights.reshape(-1, 4 * hidden), tuple(state), x)
+    chex.assert_trees_all_close(new, tuple(expected), rtol=1e-5, atol=1e-6)
+
+
+def test_gru_is_that_of_its_equations():
+    rng = np.random.default_rng(2)
+    state, *gates = rng.standard_normal((5, 2, 4))
+    r, z, of_x, of_h = gates
+
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
+    expected = sigmoid(z) * state + (1 - sigmoid(z)) * np.tanh(of_x + sigmoid(r) * of_h)
+    (new,) = recurrence.gru(jnp.concatenate(gates, axis=1), (jnp.asarray(state),))
+    np.testing.assert_allclose(new, expected, rtol=1e-5)
+
+
+def test_a_gru_reads_x_and_h_apart():
+    config = tiny_config({'speaker.core': 'gru'}).speaker
+    run = hk.transform(lambda: make_core(config, LENGTH)._weights(SIZE))
+    weights = run.apply(run.init(jax.random.key(0)), None)
+    hidden = config.hidden_size
+    of_x, of_h = np.split(np.asarray(weights)[:, 2 * hidden :], 2, axis=1)
+    is_h = np.arange(SIZE + hidden + 1) // SIZE > 0
+    is_h[-1] = False  # The bias.
+    assert is_h.sum() == hidden
+    assert not of_x[is_h].any() and not of_h[~is_h].any()
+    assert of_x[:SIZE].all() and of_h[is_h].all()
 
 
 # --- speakers -------------------------------------------------------------------------------------

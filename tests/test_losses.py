@@ -255,7 +255,7 @@ def test_reinforce_averages_to_the_gradient_of_the_expected_reward(enumerated, b
     probability, exact, estimates = enumerated
     average = jax.tree.map(lambda leaf: np.tensordot(probability, leaf, 1), estimates[baseline])
     chex.assert_trees_all_close(average, exact, rtol=1e-3, atol=1e-5)
-    assert sum(np.any(leaf) for leaf in jax.tree.leaves(exact)) > 8
+    assert sum(np.any(leaf) for leaf in jax.tree.leaves(exact)) > 6
 
 
 def test_a_baseline_lowers_the_variance(enumerated):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from emcom_jax import channels
+from emcom_jax.agents import recurrence
 from emcom_jax.agents.networks import make_core, make_torso
 from emcom_jax.types import Array, Guess, Message, Tree, Utterance
 
@@ -43,50 +44,65 @@ class Speaker(hk.Module):
     def sample(self, inputs: Array, noise: Array, temperature: Array | float) -> Utterance:
         """Speaks of inputs [B, D] with Gumbel noise [B, T, V]."""
         kind = self._channel.kind
-        if self._channel.temperature_mode == 'learned':
-            temperature = self._learned_temperature()
-        if not channels.DIFFERENTIABLE[kind]:
-            return self._spell(inputs, noise, lambda logits, g: channels.choose(logits + g))
-        return self._spell(
-            inputs, noise, lambda logits, g: channels.relax(kind, logits, g, temperature)
-        )
+        if channels.DIFFERENTIABLE[kind]:
+            if self._channel.temperature_mode == 'learned':
+                temperature = self._learned_temperature()
+            message, hidden, logits, _ = self._spell(
+                inputs, noise, lambda logits, g: channels.relax(kind, logits, g, temperature)
+            )
+            return self._account(hidden, logits, message)
+        # No gradient passes a sampled symbol: the message is drawn first, and then given.
+        with hk.custom_getter(_without_gradient):
+            message, _, _, trace = self._spell(
+                inputs, noise, lambda logits, g: channels.choose(logits + g)
+            )
+        return self._replay(inputs, message, trace)
 
     def greedy(self, inputs: Array) -> Utterance:
         """Speaks of inputs [B, D] without chance."""
         noise = jnp.zeros((inputs.shape[0], self._channel.length, self._channel.vocab_size))
-        if self._channel.kind == 'continuous':
-            return self._spell(inputs, noise, lambda logits, _: jnp.tanh(logits))
-        return self._spell(inputs, noise, lambda logits, _: channels.choose(logits))
+        greedy = jnp.tanh if self._channel.kind == 'continuous' else channels.choose
+        message, hidden, logits, _ = self._spell(inputs, noise, lambda logits, _: greedy(logits))
+        return self._account(hidden, logits, message)
 
     def force(self, inputs: Array, message: Message) -> Utterance:
         """Accounts for a message as if it had been said of inputs [B, D] (teacher forcing)."""
-        said = message.symbols if message.relaxed is None else message.relaxed
-        embedded = self._embed_said(said[:, :-1])
-        start = jnp.broadcast_to(self._start()[:, None], (inputs.shape[0], 1, self._embed_size))
-        hidden = self._core.unroll(self._context(inputs), jnp.concatenate([start, embedded], 1))
-        return self._account(hidden, self._policy(hidden), message)
+        return self._replay(inputs, message, None)
 
     def _spell(
         self, inputs: Array, noise: Array, emit: Callable[[Array, Array], Array]
-    ) -> Utterance:
-        """Runs the core; `emit(logits, noise)` makes of each step's logits what is transmitted."""
+    ) -> tuple[Message, Array, Array, Tree]:
+        """Runs the core; `emit(logits, noise)` makes of each step's logits what is transmitted.
+
+        Returns the message, hidden states [B, T, H], logits [B, T, V] and the core's trace.
+        """
 
         def step(carry: tuple[Tree, Array], noise_t: Array) -> tuple[Any, Any]:
-            state, embedded = carry
-            state, hidden = self._core.step(state, embedded)
+            state, hidden, trace = self._core.step(*carry)
             logits = self._policy(hidden)
             said = emit(logits, noise_t)
-            return (state, self._embed_said(said)), (hidden, logits, said)
+            return (state, self._embed_said(said)), (hidden, logits, said, trace)
 
-        batch = inputs.shape[0]
+        batch, length, _ = noise.shape
         start = jnp.broadcast_to(self._start(), (batch, self._embed_size))
         state = self._core.begin(self._context(inputs), batch)
-        _, outputs = hk.scan(step, (state, start), jnp.swapaxes(noise, 0, 1))
-        hidden, logits, said = (jnp.swapaxes(x, 0, 1) for x in outputs)
+        steps = jnp.swapaxes(noise, 0, 1)
+        _, (*outputs, trace) = recurrence.loop(step, (state, start), steps, scan=hk.scan)
+        hidden, logits, said = (
+            jnp.swapaxes(x.reshape(length, batch, *x.shape[1:]), 0, 1) for x in outputs
+        )
         relaxed = None if said.ndim == 2 else said
         symbols = said if said.ndim == 2 else channels.choose(said)
         message = channels.make_message(symbols, relaxed, self._channel.variable_length)
-        return self._account(hidden, logits, message)
+        return message, hidden, logits, trace
+
+    def _replay(self, inputs: Array, message: Message, trace: Tree) -> Utterance:
+        said = message.symbols if message.relaxed is None else message.relaxed
+        embedded = self._embed_said(said[:, :-1])
+        start = jnp.broadcast_to(self._start()[:, None], (inputs.shape[0], 1, self._embed_size))
+        steps = jnp.concatenate([start, embedded], 1)
+        hidden = self._core.unroll(self._context(inputs), steps, trace)
+        return self._account(hidden, self._policy(hidden), message)
 
     def _account(self, hidden: Array, logits: Array, message: Message) -> Utterance:
         value = q_values = None
@@ -156,6 +172,11 @@ class Listener(hk.Module):
             flat = hk.Linear(shape[-1] * (shape[0] if len(shape) == 2 else 1), name=name)(read)
             logits[name] = flat.reshape(read.shape[0], *shape)
         return Guess(None, None, logits)
+
+
+def _without_gradient(get: Callable[[Array], Array], value: Array, context: Any) -> Array:
+    del context
+    return jax.lax.stop_gradient(get(value))
 
 
 def _embedding(size: int) -> hk.Linear:

@@ -5,6 +5,7 @@ one element at a time (for a speaker, whose next input is its own last symbol), 
 sequence that is known (for a listener, or a speaker that is forced).
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import haiku as hk
@@ -12,46 +13,96 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from emcom_jax.agents import recurrence
 from emcom_jax.tables import look_up
 from emcom_jax.types import Array, Tree
 
 
 class Core(Protocol):
-    """context: [B, D] or None; x: [B, E]; xs: [B, T, E]; outputs: [B, H] and [B, T, H] float32."""
+    """context: [B, D] or None; x: [B, E]; xs: [B, T, E]; outputs: [B, H] and [B, T, H] float32.
+
+    `step` also leaves a trace. Given that of all steps, flat [T B, ...], `unroll` need not run them
+    again to give their outputs and gradient.
+    """
 
     def begin(self, context: Array | None, batch: int) -> Tree: ...
 
-    def step(self, state: Tree, x: Array) -> tuple[Tree, Array]: ...
+    def step(self, state: Tree, x: Array) -> tuple[Tree, Array, Tree]: ...
 
-    def unroll(self, context: Array | None, xs: Array) -> Array: ...
+    def unroll(self, context: Array | None, xs: Array, trace: Tree = None) -> Array: ...
 
 
 class Recurrent(hk.Module):
-    """An LSTM or GRU; the context is projected to the initial state, which is 0 without one."""
+    """What LSTM and GRU share; the context is projected to the initial state, 0 without one."""
+
+    cell: Callable[[Array, recurrence.State], recurrence.State]
+    num_states: int  # Arrays [B, H] that make the state.
 
     def __init__(self, config: ConfigDict, length: int, name: str | None = None):
         super().__init__(name=name)
         del length  # A recurrent core has no positions.
-        self._cell = {'lstm': hk.LSTM, 'gru': hk.GRU}[config.core](config.hidden_size)
-        states = len(jax.tree.leaves(self._cell.initial_state(None)))
-        self._context = hk.Linear(config.hidden_size * states, name='context')
+        self._size = config.hidden_size
+        self._context = hk.Linear(self._size * self.num_states, name='context')
 
     def begin(self, context: Array | None, batch: int) -> Tree:
-        state = self._cell.initial_state(batch)
         if context is None:
-            return state
-        leaves, structure = jax.tree.flatten(state)
-        parts = jnp.split(self._context(context), len(leaves), axis=-1)
-        return jax.tree.unflatten(structure, parts)
+            return (jnp.zeros((batch, self._size)),) * self.num_states
+        return tuple(jnp.split(self._context(context), self.num_states, axis=-1))
 
-    def step(self, state: Tree, x: Array) -> tuple[Tree, Array]:
-        out, state = self._cell(x, state)
-        return state, out
+    def step(self, state: Tree, x: Array) -> tuple[Tree, Array, Tree]:
+        state, trace = recurrence.step(self.cell, self._weights(x.shape[-1]), state, x)
+        return state, state[0], trace
 
-    def unroll(self, context: Array | None, xs: Array) -> Array:
-        state = self.begin(context, xs.shape[0])
-        _, outs = hk.scan(self.step, state, jnp.swapaxes(xs, 0, 1))
-        return jnp.swapaxes(outs, 0, 1)
+    def unroll(self, context: Array | None, xs: Array, trace: Tree = None) -> Array:
+        batch, length, size = xs.shape
+        args = (self._weights(size), self.begin(context, batch), jnp.swapaxes(xs, 0, 1))
+        if trace is None:
+            outs = recurrence.run(self.cell, *args)
+        else:
+            outs = recurrence.attach(self.cell, *args, trace)
+        return jnp.swapaxes(outs.reshape(length, batch, -1), 0, 1)
+
+    def _weights(self, inputs: int) -> Array:
+        """Returns the weights of [x, h, 1], [E + H + 1, 4 H]."""
+        raise NotImplementedError
+
+    def _parameter(self, inputs: int, bias: Array) -> Array:
+        """Returns a learned [E + H + 1, n] whose last row starts as the bias [n]."""
+        rows = inputs + self._size
+
+        def first(shape: Sequence[int], dtype: Any) -> Array:
+            init = hk.initializers.TruncatedNormal(rows**-0.5)
+            return init(shape, dtype).at[-1].set(bias)
+
+        return hk.get_parameter('weights', [rows + 1, bias.size], init=first)
+
+
+class LSTM(Recurrent):
+    """See `recurrence.lstm`. Its forget gate starts open (Jozefowicz et al. 2015)."""
+
+    cell = staticmethod(recurrence.lstm)
+    num_states = 2
+
+    def _weights(self, inputs: int) -> Array:
+        size = self._size
+        return self._parameter(inputs, jnp.zeros(4 * size).at[size : 2 * size].set(1.0))
+
+
+class GRU(Recurrent):
+    """See `recurrence.gru`."""
+
+    cell = staticmethod(recurrence.gru)
+    num_states = 1
+
+    def _weights(self, inputs: int) -> Array:
+        size = self._size
+        weights = self._parameter(inputs, jnp.zeros(3 * size))
+        # The new value reads x and h apart; its bias goes with x.
+        row = jnp.arange(inputs + size + 1)
+        of_h = ((row >= inputs) & (row < inputs + size))[:, None]
+        new = weights[:, 2 * size :]
+        parts = [weights[:, : 2 * size], jnp.where(of_h, 0.0, new), jnp.where(of_h, new, 0.0)]
+        return jnp.concatenate(parts, axis=1)
 
 
 class Transformer(hk.Module):
@@ -77,10 +128,12 @@ class Transformer(hk.Module):
         state, _ = self._advance(state, self._first(context, batch))
         return state
 
-    def step(self, state: Tree, x: Array) -> tuple[Tree, Array]:
-        return self._advance(state, self._token(x))
+    def step(self, state: Tree, x: Array) -> tuple[Tree, Array, Tree]:
+        state, out = self._advance(state, self._token(x))
+        return state, out, ()
 
-    def unroll(self, context: Array | None, xs: Array) -> Array:
+    def unroll(self, context: Array | None, xs: Array, trace: Tree = None) -> Array:
+        del trace  # All positions at once are computed anew faster than gathered.
         batch, length, _ = xs.shape
         x = jnp.concatenate([self._first(context, batch)[:, None], self._token(xs)], axis=1)
         x = x + self._positions()[None, : length + 1]
@@ -141,7 +194,7 @@ class _Block(hk.Module):
         return x + self._mlp(self._norm_mlp(x))
 
 
-CORES: dict[str, Any] = {'lstm': Recurrent, 'gru': Recurrent, 'transformer': Transformer}
+CORES: dict[str, Any] = {'lstm': LSTM, 'gru': GRU, 'transformer': Transformer}
 
 
 def make_core(config: ConfigDict, length: int) -> Core:
