@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from emcom_jax import config as config_lib
-from emcom_jax import losses, population, updates
+from emcom_jax import losses, population, steps, updates
 from emcom_jax.data.bank import draw, make_bank
 from emcom_jax.games.lewis import LewisGame
 from emcom_jax.optimizers import make_optimizer
@@ -108,18 +108,18 @@ def stacked(size: str, pairs: int, execution: str = 'auto') -> float:
         config.population, config.data.batch_size, True, stack.speakers.agent.params
     )
     communicate = updates.communicate(game, optimizers, meetings, mode, 0.99, None)
-    many = jax.jit(updates.repeat(communicate, None, None, batch), donate_argnums=0)
+    many = jax.jit(steps.repeat(communicate, None, None, batch), donate_argnums=0)
     state = [stack]
     del stack
     calls = [0]
 
-    def steps(count: int) -> None:
+    def run(count: int) -> None:
         key = jax.random.key(2)
         state[0], done, _ = many(state[0], bank, key, np.int32(calls[0]), np.int32(count))
         assert int(done) == count
         calls[0] += count
 
-    return pairs * rate(steps)
+    return pairs * rate(run)
 
 
 def pair_loop(size: str, pairs: int, game_class: type[LewisGame] = LewisGame) -> float:
@@ -145,7 +145,7 @@ def pair_loop(size: str, pairs: int, game_class: type[LewisGame] = LewisGame) ->
     shared, calls = [one.shared], [0]
     data_key = jax.random.key(3)[None]
 
-    def steps(count: int) -> None:
+    def run(count: int) -> None:
         for _ in range(count):
             calls[0] += 1
             step = np.full(1, calls[0], np.int32)
@@ -159,17 +159,17 @@ def pair_loop(size: str, pairs: int, game_class: type[LewisGame] = LewisGame) ->
                 speakers[i], listeners[j], targets[i], shared[0] = pair
         jax.block_until_ready((speakers, listeners))
 
-    return pairs * rate(steps)
+    return pairs * rate(run)
 
 
-def rate(steps: Callable[[int], None]) -> float:
+def rate(run: Callable[[int], None]) -> float:
     """Steps per second, after two calls that compile (the second for the first one's outputs)."""
-    steps(1)
-    steps(1)
+    run(1)
+    run(1)
     count = 1
     while True:
         started = time.perf_counter()
-        steps(count)
+        run(count)
         elapsed = time.perf_counter() - started
         if elapsed >= SECONDS:
             return count / elapsed
@@ -182,11 +182,11 @@ def matmul_gigaflops() -> float:
     x = jnp.ones((size, size))
     product = jax.jit(jnp.matmul)
 
-    def steps(count: int) -> None:
+    def run(count: int) -> None:
         for _ in range(count):
             product(x, x).block_until_ready()
 
-    return rate(steps) * 2 * size**3 / 1e9
+    return rate(run) * 2 * size**3 / 1e9
 
 
 def main(sizes: list[str]) -> None:

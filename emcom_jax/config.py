@@ -129,7 +129,7 @@ def base() -> ConfigDict:
         'speaker_learns': placeholder(tuple),  # Pairs whose games teach the speaker; None: all.
         'listener_learns': placeholder(tuple),  # Pairs whose games teach the listener; None: all.
         'execution': 'auto',  # vmap | map | unroll | auto
-        'updates_per_call': 50,  # Steps in one compiled call.
+        'updates_per_call': 50,  # Steps in one compiled call, at most; a call takes seconds.
     }
     config.updates = {
         'imitate': {

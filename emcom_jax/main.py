@@ -1,5 +1,6 @@
 """Flags -> config -> experiment -> run; nothing else. See --help."""
 
+import signal
 import sys
 
 from absl import app
@@ -18,7 +19,7 @@ def main(argv: list[str]) -> None:
         start(PopulationExperiment, flags.CONFIG.value, flags.config_path(), flags.MODE.value)
     except Preempted as stop:
         print(stop)
-        sys.exit(128 + 15)
+        sys.exit(128 + signal.Signals[stop.signal])
     except (RunDirectoryError, ValueError, OSError, FloatingPointError) as error:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)

@@ -49,8 +49,8 @@ def init_population(
 
     def fresh(init: Callable[[Key, Batch], Agent], optimizer: Optimizer, one: Key) -> Learner:
         agent = init(one, batch)
-        zero = jnp.zeros((), jnp.float32)
-        return Learner(agent, optimizer.init(agent.params), zero, zero.astype(jnp.int32))
+        none_yet, updates = jnp.full((), jnp.nan, jnp.float32), jnp.zeros((), jnp.int32)
+        return Learner(agent, optimizer.init(agent.params), none_yet, updates)
 
     def stack(init: Callable[..., Agent], optimizer: Optimizer, one: Key, count: int) -> Learner:
         # Agent i has the same key whatever the size of the population.

@@ -185,7 +185,8 @@ class Pair(NamedTuple):
 class Learner(NamedTuple):
     """An agent with what its learning needs; stacked along a leading axis in a population.
 
-    accuracy: [] float32, exponential moving average of its training accuracy (decay 0.99).
+    accuracy: [] float32, exponential moving average of its training accuracy (decay 0.99) over the
+        games that it learnt from; nan before the first.
     updates: [] int32, number of gradient updates since it was initialised.
     """
 

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from emcom_jax.games.base import Game
 from emcom_jax.optimizers import Optimizer
 from emcom_jax.population import Meetings, Optimizers, put, take
-from emcom_jax.types import Agent, Array, Bank, Batch, Key, Learner, Pair, Population, Tree
+from emcom_jax.types import Agent, Array, Batch, Key, Learner, Pair, Population, Tree
 
 Scalars = dict[str, Array]
 Update = Callable[[Key, Array, Population, Batch], tuple[Population, Scalars]]
@@ -221,7 +221,7 @@ def imitate(
         speakers = population.speakers
         total = speakers.updates.shape[0]
         drawn = jax.random.permutation(key, total)[: config.num_students + 1]
-        skill = speakers.accuracy[drawn]
+        skill = jnp.nan_to_num(speakers.accuracy[drawn])  # Who never played knows nothing.
         rank = {'best': jnp.argmax(skill), 'worst': jnp.argmin(skill), 'random': jnp.array(0)}
         first = rank[config.teacher]
         teacher = take(speakers, drawn[first])
@@ -250,79 +250,13 @@ def imitate(
     return update
 
 
-def repeat(
-    communicate: Update,
-    imitate: Update | None,
-    imitate_every: int | None,
-    draw: Callable[[Bank, Key, Array], Batch],
-) -> Callable[[Population, Bank, Key, Array, Array], tuple[Population, Array, Scalars]]:
-    """Makes the function that does many steps: (population, bank, key, start, count) ->
-    (population, steps done, scalars).
-
-    `count` is traced, so one compiled program serves every number of steps. The loop ends at a
-    step whose loss or gradient is not finite; then fewer than `count` steps are done. What a step
-    draws depends on the run's key and the step's number alone, so a run that was interrupted goes
-    on as it would have.
-
-    The scalars are means over the steps: [P] for each pair, in the order of `speaker` and
-    `listener`, which tell who met in the last step; `speaker_accuracy` [S] and `listener_accuracy`
-    [L] are the agents' moving averages. `imitation_loss` is nan where no step imitated.
-    """
-
-    def step_once(
-        members: Population, bank: Bank, keys: tuple[Key, Key], step: Array
-    ) -> tuple[Population, Scalars, Scalars]:
-        batch = draw(bank, keys[0], step)
-        play_key, imitate_key = jax.random.split(jax.random.fold_in(keys[1], step))
-        members, scalars = communicate(play_key, step, members, batch)
-        met = {name: scalars.pop(name) for name in ('speaker', 'listener')}
-        if imitate is None or imitate_every is None:
-            return members, scalars, met
-        due = (step + 1) % imitate_every == 0
-        members, more = jax.lax.cond(
-            due,
-            lambda now: imitate(imitate_key, step, now, batch),
-            lambda now: (now, {'imitation_loss': jnp.zeros(())}),
-            members,
-        )
-        return members, scalars | more | {'imitations': due.astype(jnp.float32)}, met
-
-    def many(
-        members: Population, bank: Bank, key: Key, start: Array, count: Array
-    ) -> tuple[Population, Array, Scalars]:
-        data_key, step_key = jax.random.split(key)
-
-        def go_on(carry: Any) -> Array:
-            done, finite, *_ = carry
-            return (done < count) & finite
-
-        def body(carry: Any) -> Any:
-            done, _, members, sums, _ = carry
-            members, scalars, met = step_once(members, bank, (data_key, step_key), start + done)
-            finite = jnp.isfinite(scalars['loss'] + scalars['gradient_norm']).all()
-            return done + finite, finite, members, jax.tree.map(jnp.add, sums, scalars), met
-
-        shapes = jax.eval_shape(step_once, members, bank, (data_key, step_key), start)[1:]
-        sums, met = jax.tree.map(lambda one: jnp.zeros(one.shape, one.dtype), shapes)
-        carry = (jnp.zeros_like(count), jnp.array(True), members, sums, met)
-        done, _, members, sums, met = jax.lax.while_loop(go_on, body, carry)
-        if imitate is not None:
-            met['imitation_loss'] = sums.pop('imitation_loss') / sums.pop('imitations')
-        scalars = jax.tree.map(lambda total: total / jnp.maximum(done, 1), sums)
-        scalars['speaker_accuracy'] = members.speakers.accuracy
-        scalars['listener_accuracy'] = members.listeners.accuracy
-        return members, done, scalars | met
-
-    return many
-
-
 def _learn(optimizer: Optimizer, learner: Learner, results: Results, step: Array) -> Learner:
     """Returns the learner after one update, or as it was where it does not learn."""
     old = learner.agent.params
     params, opt_state = optimizer.update(results.grads, learner.opt_state, old, step)
     # The average starts at the first accuracy rather than at 0.
-    decay = jnp.where(learner.updates == 0, 0.0, ACCURACY_DECAY)
-    average = decay * learner.accuracy + (1 - decay) * results.accuracy
+    before = jnp.where(jnp.isnan(learner.accuracy), results.accuracy, learner.accuracy)
+    average = ACCURACY_DECAY * before + (1 - ACCURACY_DECAY) * results.accuracy
     learned = Learner(Agent(params, results.state), opt_state, average, learner.updates + 1)
     return _where(results.learns, learned, learner)
 

@@ -16,7 +16,7 @@ import pytest  # noqa: E402
 from ml_collections import ConfigDict  # noqa: E402
 
 from emcom_jax import config as config_lib  # noqa: E402
-from emcom_jax import updates  # noqa: E402
+from emcom_jax import steps, updates  # noqa: E402
 from emcom_jax.data.bank import draw, look_at, make_bank  # noqa: E402
 from emcom_jax.games import GAMES, Game  # noqa: E402
 from emcom_jax.optimizers import make_optimizer  # noqa: E402
@@ -165,12 +165,12 @@ def world(bank: Bank, batch: Batch) -> World:
         return drawn._replace(speaker_inputs=spoiled)
 
     init = jax.jit(lambda key: init_population(game, optimizers, key, batch, 2, 2))
-    many = jax.jit(updates.repeat(communicate, imitate, 3, draw_batch))
+    many = jax.jit(steps.repeat(communicate, imitate, 3, draw_batch))
     return World(config, game, optimizers, init(jax.random.key(0)), many)
 
 
 @pytest.fixture(scope='session')
 def trained(world: World, bank: Bank) -> Population:
     """The population of `world`, after it has learnt to communicate."""
-    steps = (np.int32(0), np.int32(1500))
-    return world.many(world.fresh, (bank, np.int32(-1)), jax.random.key(0), *steps)[0]
+    start, count = np.int32(0), np.int32(1500)
+    return world.many(world.fresh, (bank, np.int32(-1)), jax.random.key(0), start, count)[0]

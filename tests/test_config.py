@@ -132,6 +132,15 @@ REFUSED = [
     ({'speaker.core': 'transformer', 'speaker.hidden_size': 7}, 'multiple of speaker.num_heads=2'),
     ({'listener.num_layers': 2}, '1 unless a transformer'),
     ({'game.input_noise': -0.5}, 'not be negative'),
+    ({'loss.speaker.length_cost': 0.1}, 'set channel.variable_length'),
+    (
+        {
+            'channel.kind': 'gumbel',
+            'loss.speaker.name': 'pathwise',
+            'loss.speaker.reward': 'log_likelihood',
+        },
+        "not read with loss.speaker.name='pathwise'",
+    ),
     ({'channel.vocab_size': 1}, 'at least 2'),
     (
         {'channel.variable_length': True, 'channel.noise': 0.1, 'channel.vocab_size': 2},

@@ -55,7 +55,7 @@ def settings():
                     'channel.kind': kind,
                     'channel.variable_length': length == 'variable',
                     'loss.speaker.name': name,
-                    'loss.speaker.length_cost': 0.1,
+                    'loss.speaker.length_cost': 0.1 * (length == 'variable'),
                     # As little as it needs, so that all parameters of a speaker learn.
                     'speaker.head': 'policy_value' if name == 'reinforce' else loss.heads[0],
                 }

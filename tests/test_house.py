@@ -26,6 +26,7 @@ FLOORS = (
     ('optimizers',),
     ('population',),
     ('updates',),
+    ('steps',),
     ('evaluation', 'checks'),
     ('experiments',),
     ('sweep',),

@@ -12,7 +12,7 @@ import numpy as np
 from jaxline.experiment import AbstractExperiment
 from ml_collections import ConfigDict
 
-from emcom_jax import data, metrics, population, updates
+from emcom_jax import data, metrics, population, steps, updates
 from emcom_jax.checks import check
 from emcom_jax.data.bank import draw, make_bank
 from emcom_jax.evaluation import Evaluator
@@ -25,13 +25,13 @@ from emcom_jax.tables import look_up
 from emcom_jax.types import Array, Bank, EvalRecord, Key, Population
 
 _NO_STEP = -1
+_REASONS = ('', 'threshold', 'patience')  # Why training ends early; '': it does not.
 
 
 class PopulationExperiment(AbstractExperiment):
     """Trains the population of a config, validates it as it goes, and keeps the best.
 
     best_step: the step of the checkpoint with the best validation, -1 before there is one.
-    stopped: why training ended before `training_steps`, or ''.
     """
 
     def __init__(self, mode: str, init_rng: Array, config: ConfigDict, run: Run):
@@ -58,14 +58,26 @@ class PopulationExperiment(AbstractExperiment):
             members = self._start_from(members, config.from_run)
         self._population = bcast_local_devices(members)
         self.best_step = _NO_STEP
-        self.stopped = ''
+        self._reason = ''
         self._best_value = float('nan')
         self._patience = 0  # Validations since the best.
         if mode == 'train':
             self._train_bank = bcast_local_devices(self._bank('train'))
             del self._banks['train']  # It may be the larger part of a device's memory.
             self._many = self._compile()
+            self._steps_per_call = self._most_per_call()
             self._say_replaced()
+
+    @property
+    def stopped(self) -> str:
+        """Why training ended before `training_steps`, or ''."""
+        config = self._config.evaluation
+        name = best_metric(config, self._bank('valid'))
+        return {
+            '': '',
+            'threshold': f'{name} reached {config.threshold} at step {self.best_step}',
+            'patience': f'{name} has not improved since step {self.best_step}',
+        }[self._reason]
 
     # --- jaxline's interface ---
 
@@ -77,7 +89,7 @@ class PopulationExperiment(AbstractExperiment):
                 'best_step': self.best_step,
                 'best_value': self._best_value,
                 'patience': self._patience,
-                'stopped': bool(self.stopped),
+                'stopped': _REASONS.index(self._reason),
             },
         }
 
@@ -87,7 +99,7 @@ class PopulationExperiment(AbstractExperiment):
         self.best_step = validation['best_step']
         self._best_value = validation['best_value']
         self._patience = validation['patience']
-        self.stopped = 'early' if validation['stopped'] else ''
+        self._reason = _REASONS[validation['stopped']]
 
     def step(self, *, global_step: Array, rng: Key, writer: Any) -> dict[str, Any]:
         """One step by itself (jaxline's own loop); `train_loop` makes many in one call."""
@@ -118,7 +130,7 @@ class PopulationExperiment(AbstractExperiment):
                 self._validate(0, progress.print)
             else:
                 progress.print(f'going on from step {state.global_step}')
-            while state.global_step < ours.training_steps and not self.stopped:
+            while state.global_step < ours.training_steps and not self._reason:
                 count = self._steps_until_something(state.global_step)
                 scalars = self._advance(state.global_step, count, state.train_step_rng)
                 state.global_step += count
@@ -134,13 +146,13 @@ class PopulationExperiment(AbstractExperiment):
                 due = step % ours.save_checkpoint_interval == 0
                 if ours.interval_type == 'secs':
                     due = time.time() - saved >= ours.save_checkpoint_interval
-                if due or improved or last or self.stopped or preemption.requested:
+                if due or improved or last or self._reason or preemption.requested:
                     # The lines of this step come first: what is saved has been written.
                     for action in periodic_actions:
                         action.wait_to_finish()
                     run.checkpointer.save()
                     saved = time.time()
-                if preemption.requested and not (last or self.stopped):
+                if preemption.requested and not (last or self._reason):
                     raise Preempted(preemption.requested, step)
 
     # --- evaluation ---
@@ -175,10 +187,10 @@ class PopulationExperiment(AbstractExperiment):
         else:
             self._patience += 1
         if config.threshold is not None and sign * value >= sign * config.threshold:
-            self.stopped = f'{name} reached {config.threshold} at step {step}'
+            self._reason = 'threshold'
         elif config.patience is not None and self._patience >= config.patience:
-            self.stopped = f'{name} has not improved since step {self.best_step}'
-        if self.stopped:
+            self._reason = 'patience'
+        if self._reason:
             show(f'stopping early: {self.stopped}')
         return improved
 
@@ -250,8 +262,19 @@ class PopulationExperiment(AbstractExperiment):
             noise=config.game.input_noise,
             axis_name=AXIS,
         )
-        many = updates.repeat(communicate, imitate, config.updates.imitate.every, draw_batch)
+        many = steps.repeat(communicate, imitate, config.updates.imitate.every, draw_batch)
         return jax.pmap(many, AXIS, in_axes=(0, 0, 0, None, None), donate_argnums=0)
+
+    def _most_per_call(self) -> int:
+        config, members = self._config, first(self._population)
+        agents = (members.speakers.agent.params, members.listeners.agent.params)
+        return steps.most_per_call(
+            config.population.updates_per_call,
+            config.population.pairs_per_step,
+            config.data.batch_size // jax.device_count(),
+            config.channel.length,
+            population.take(agents, jnp.array(0)),
+        )
 
     def _advance(self, step: int, count: int, key: Key) -> dict[str, Any]:
         """Makes `count` steps from `step` in one compiled call."""
@@ -270,7 +293,7 @@ class PopulationExperiment(AbstractExperiment):
 
     def _steps_until_something(self, step: int) -> int:
         config = self._config
-        intervals = [config.population.updates_per_call, config.evaluation.every]
+        intervals = [self._steps_per_call, config.evaluation.every]
         if config.interval_type == 'steps':
             intervals += [config.log_train_data_interval, config.save_checkpoint_interval]
         stops = [(step // every + 1) * every for every in intervals[1:] if every]

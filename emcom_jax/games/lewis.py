@@ -194,6 +194,16 @@ def check(config: ConfigDict, source: Source) -> None:
             f'does not fit channel.kind={channel.kind!r}: it must be one of {right}',
         ),
         (
+            'loss.speaker.reward',
+            loss.speaker.reward == 'success' or not differentiable,
+            f'is not read with loss.speaker.name={loss.speaker.name!r}: leave it unset',
+        ),
+        (
+            'loss.speaker.length_cost',
+            loss.speaker.length_cost == 0 or channel.variable_length,
+            'changes nothing where all messages have one length: set channel.variable_length',
+        ),
+        (
             'speaker.head',
             config.speaker.head in heads,
             f'does not serve loss.speaker.name={loss.speaker.name!r}: it must be one of {heads}',

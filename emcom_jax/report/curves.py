@@ -127,11 +127,12 @@ def _curves(spec: Spec, lines: Lines) -> list[Curve]:
 
 
 def _curve(lines: Lines, name: str, label: str, color: str, chance: float | None = None) -> Curve:
-    """The curve of one name, over the lines that have a finite value of it."""
+    """The curve of one name, over the lines that have a finite value of it: the mean over pairs."""
     points = []
     for line in lines:
         values = np.array(line.get(name, math.nan), dtype=float)  # None, JSON's nan, becomes nan.
-        if np.isfinite(values.mean()):
+        values = values[np.isfinite(values)]  # Pairs that did not meet have none.
+        if values.size:
             low, high = line.get(f'{name}_ci95') or (values.min(), values.max())
             points.append((line['step'], values.mean(), low, high))
     steps, means, lows, highs = np.array(points, dtype=float).reshape(-1, 4).T

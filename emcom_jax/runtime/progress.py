@@ -78,7 +78,7 @@ class Progress:
 
     def _report(self) -> None:
         accuracy = self._scalars.get('accuracy')
-        shown = [] if accuracy is None else [f'accuracy {np.mean(np.asarray(accuracy)):.3f}']
+        shown = [] if accuracy is None else [f'accuracy {np.nanmean(np.asarray(accuracy)):.3f}']
         # After the device: what is timed are steps done, not steps asked for.
         now = time.monotonic()
         elapsed = max(now - self._reported_time, 1e-9)

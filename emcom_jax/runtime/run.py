@@ -28,6 +28,8 @@ class Preempted(Exception):
     """Training was asked to stop, and has saved."""
 
     def __init__(self, signal: str, step: int):
+        """signal: its name, such as 'SIGTERM'."""
+        self.signal = signal
         super().__init__(f'stopped by {signal} at step {step}; the same command goes on from there')
 
 
@@ -104,10 +106,13 @@ def train(experiment_class: type[AbstractExperiment], config: ConfigDict, run: R
     # All that was trained is saved; from here on the experiment holds the best agents.
     run.checkpointer.restore('best')
     summary = {'step': step, 'best_step': state.global_step, 'stopped': stopped}
-    for split in experiment.splits:
-        summary[split] = experiment.evaluate_on(split, state.global_step)
-        if split != 'valid':
-            run.log(state.global_step, split, summary[split])
+    with Preemption() as preemption:
+        for split in experiment.splits:
+            summary[split] = experiment.evaluate_on(split, state.global_step)
+            if preemption.requested:
+                raise Preempted(preemption.requested, step)
+            if split != 'valid':
+                run.log(state.global_step, split, summary[split])
     summary['wall_s'] = round(time.monotonic() - started, 1)
     return summary
 

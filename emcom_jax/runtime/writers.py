@@ -17,8 +17,8 @@ class Writer:
     """Writes {"step", "split", "wall_s", scalars...} lines; implements `jaxline.utils.Writer`.
 
     `wall_s` is the time spent on the run, seconds, continued over resumes. Scalars are numbers or
-    arrays; NaN and infinities become null. TensorBoard shows `<split>/<name>`, an array as its
-    mean. Safe to call from several threads.
+    arrays; NaN and infinities become null. TensorBoard shows `<split>/<name>`, an array as the mean
+    of what is finite. Safe to call from several threads.
     """
 
     def __init__(self, metrics: Path, tensorboard: Path, *, split: str = 'train'):
@@ -53,8 +53,9 @@ class Writer:
             self._file.write(json.dumps(line, allow_nan=False) + '\n')
             self._file.flush()
             for name, value in values.items():
-                if np.isfinite(value.mean()):
-                    self._event_writer().add_scalar(f'{split}/{name}', value.mean(), int(step))
+                finite = value[np.isfinite(value)]
+                if finite.size:
+                    self._event_writer().add_scalar(f'{split}/{name}', finite.mean(), int(step))
 
     def cut_back(self, step: int) -> None:
         """Drops what was written after `step`, from which the run goes on."""
