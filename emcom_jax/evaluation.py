@@ -26,7 +26,8 @@ class Evaluator:
     def __init__(self, game: Game, config: ConfigDict):
         self._game = game
         self._config = config.evaluation
-        self._key = jax.random.fold_in(jax.random.key(config.random_seed), 0)
+        key = jax.random.fold_in(jax.random.key(config.random_seed), 0)
+        self._inputs_key, self._channel_key, self._candidates_key = jax.random.split(key, 3)
         self._cross_play = jax.jit(self._play_all, static_argnums=2)
 
     def num_candidates(self, size: int) -> tuple[int, ...]:
@@ -63,14 +64,15 @@ class Evaluator:
             """One speaker with all listeners; speakers come one after the other, since what all
             listeners make of its messages, [L, N, D], is as much as should lie in memory."""
 
-            def play(listener: Agent, key: Key, rows: Array) -> tuple[Message, Guess]:
-                batch = look_at(bank, rows, rows, key, self._config.input_noise)
+            def play(listener: Agent, rows: Array) -> tuple[Message, Guess]:
+                noise = self._config.channel_noise
+                batch = look_at(bank, rows, rows, self._inputs_key, self._config.input_noise)
                 pair = Pair(speaker, listener, None, shared)
-                episode = self._game.play_greedy(pair, key, batch, self._config.channel_noise)
+                episode = self._game.play_greedy(pair, self._channel_key, batch, noise)
                 return episode.utterance.message, episode.guess
 
             def of_rows(rows: Array) -> tuple[Message, Guess]:
-                return jax.vmap(play, (0, None, None))(listeners, self._key, rows)
+                return jax.vmap(play, (0, None))(listeners, rows)
 
             message, guess = _in_chunks(of_rows, bank.inputs.shape[0], self._config.batch_size)
             message = jax.tree.map(lambda leaf: leaf[0], message)
@@ -83,7 +85,7 @@ class Evaluator:
     def _judge(self, guess: Guess, bank: Bank, counts: tuple[int, ...]) -> Judged:
         if not self._game.has_candidates:
             return _judge_names(guess, bank)
-        keys = jax.random.split(self._key, self._config.redraws)
+        keys = jax.random.split(self._candidates_key, self._config.redraws)
 
         def with_count(count: int) -> Judged:
             drawn = jax.lax.map(lambda key: self._judge_draw(guess, key, count), keys)
