@@ -6,7 +6,7 @@ Paper: Chaabouni et al., Emergent communication at scale, ICLR 2022.
     python -m emcom_jax.main --config=configs/lewis.py:VARIANT
 
     debug               seconds; combines with the others: debug,gumbel
-    imitation           every ten steps a speaker imitates the best one; needs more than one
+    imitation           every ten steps a speaker imitates the best one (or itself, alone)
     policy_gradient     a dueling critic in place of REINFORCE's baseline
     gumbel, gumbel_st   Gumbel-softmax, straight-through
     continuous          real vectors for symbols: a control
@@ -22,6 +22,9 @@ from emcom_jax import config as config_lib
 
 DEBUG = {
     'training_steps': 30,
+    'data.name': 'digits',
+    'data.dtype': 'float32',
+    'data.standardize': True,
     'log_train_data_interval': 10,
     'save_checkpoint_interval': 10,
     'data.batch_size': 16,
@@ -39,7 +42,6 @@ DEBUG = {
     'evaluation.num_candidates': (4, 16),
     'evaluation.redraws': 2,
     'evaluation.best_metric': 'accuracy@16',
-    'evaluation.best_is_highest': True,
 }
 
 # Table 3 and appendix A of the paper. Its released code scores at temperature 0.5 (2 cos - 2).
@@ -64,7 +66,6 @@ PAPER = {
     'evaluation.every': 10_000,
     'evaluation.num_candidates': (16, 64, 256, 1024),
     'evaluation.best_metric': 'loss@1024',
-    'evaluation.best_is_highest': False,
 }
 
 PATHWISE = {'loss.speaker.name': 'pathwise', 'speaker.head': 'policy'}

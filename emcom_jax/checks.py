@@ -1,5 +1,8 @@
 """Refuses impossible settings before anything compiles: the key, its value, what would be right."""
 
+import math
+
+import numpy as np
 from ml_collections import ConfigDict
 
 from emcom_jax import losses, metrics
@@ -8,7 +11,7 @@ from emcom_jax.config import get, require
 from emcom_jax.games import GAMES
 from emcom_jax.metrics import language
 from emcom_jax.tables import look_up
-from emcom_jax.types import Source
+from emcom_jax.types import EvalRecord, Source
 
 # Values that an evaluation has for each number of candidates, and the metric they are part of.
 PARTS = {
@@ -19,18 +22,31 @@ PARTS = {
 }
 
 
-def check(config: ConfigDict, source: Source, num_devices: int) -> None:
+def check(config: ConfigDict, source: Source, num_devices: int | None) -> None:
     """Checks a config against itself, the data and the devices.
+
+    num_devices: over which a batch is divided in training; None: nothing is trained.
 
     Raises:
       ValueError: one sentence about the first thing that is wrong.
     """
+    _check_finite(config)
     _check_counts(config)
     _check_optimizers(config)
-    _check_batch(config, source, num_devices)
+    _check_batch(config, source, num_devices or 1)
     _check_population(config)
     look_up(GAMES, config.game.name, 'game').check(config, source)
-    _check_evaluation(config)
+    _check_evaluation(config, source)
+    if num_devices is not None:
+        _check_best(config, source)
+
+
+def _check_finite(config: ConfigDict, group: str = '') -> None:
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            _check_finite(value, f'{group}{name}.')
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f'{group}{name}={value!r} must be a finite number')
 
 
 def _check_counts(config: ConfigDict) -> None:
@@ -60,6 +76,7 @@ def _check_counts(config: ConfigDict) -> None:
     for key in ('speaker.torso_sizes', 'speaker.head_sizes', 'listener.projection_sizes'):
         good = all(type(size) is int and size >= 1 for size in get(config, key))
         require(config, key, good, 'must hold whole numbers of at least 1')
+    require(config, 'training_steps', config.training_steps < 2**31, f'must be less than {2**31:,}')
     needed = config.speaker.torso != 'mlp' or len(config.speaker.torso_sizes) > 0
     require(config, 'speaker.torso_sizes', needed, "must not be empty for speaker.torso='mlp'")
     full = len(config.listener.projection_sizes) > 0
@@ -179,7 +196,7 @@ def _check_population(config: ConfigDict) -> None:
     require(config, 'optimizer.target_ema', 0 <= ema <= 1, 'is a decay: it must lie in [0, 1]')
 
 
-def _check_evaluation(config: ConfigDict) -> None:
+def _check_evaluation(config: ConfigDict, source: Source) -> None:
     group = config.evaluation
     require(config, 'evaluation.every', group.every >= 0, 'must be 0 (at the end only) or more')
     require(
@@ -204,17 +221,12 @@ def _check_evaluation(config: ConfigDict) -> None:
         sentence = f'has {name!r}, which {kind} messages do not have: take it off the list'
         require(config, 'evaluation.metrics', fits, sentence)
     picks = look_up(losses.LISTENER_LOSSES, config.loss.listener.name, 'listener loss').labels == 0
-    name = group.best_metric.partition('@')[0]
-    if name in PARTS:
-        source = PARTS[name]
-        sentence = f'must have {source!r} for evaluation.best_metric={group.best_metric!r}'
-        require(config, 'evaluation.metrics', source in group.metrics, sentence)
-    if name in ('accuracy_vote', 'accuracy_average'):
-        several = config.population.num_listeners > 1
-        require(config, 'evaluation.best_metric', several, 'needs more than one listener')
-    if name in PARTS:
-        known = [f'{name}@{count}' for count in group.num_candidates] if picks else [name]
-        require(config, 'evaluation.best_metric', group.best_metric in known, _one(*known))
+    for name, split in source.splits.items():
+        if picks and len(split.inputs) < 2:
+            raise ValueError(
+                f'split {name!r} of {source.name} has {len(split.inputs)} example: to pick one '
+                'among candidates needs at least 2'
+            )
     limit = language.MAX_EXAMPLES
     fits = 2 <= group.max_examples <= limit
     require(config, 'evaluation.max_examples', fits, f'must lie between 2 and {limit}')
@@ -232,6 +244,55 @@ def _check_evaluation(config: ConfigDict) -> None:
             require(
                 config, f'{role}.num_layers', core.num_layers == 1, 'must be 1 unless a transformer'
             )
+
+
+def _check_best(config: ConfigDict, source: Source) -> None:
+    """What decides which checkpoint is best, and when to stop."""
+    group = config.evaluation
+    for key in ('patience', 'threshold'):
+        validates = group[key] is None or group.every > 0
+        require(
+            config, f'evaluation.{key}', validates, 'has no effect with evaluation.every=0: set it'
+        )
+    name = group.best_metric.partition('@')[0]
+    if name in PARTS:
+        part = PARTS[name]
+        sentence = f'must have {part!r} for evaluation.best_metric={group.best_metric!r}'
+        require(config, 'evaluation.metrics', part in group.metrics, sentence)
+    if name in ('accuracy_vote', 'accuracy_average'):
+        several = config.population.num_listeners > 1
+        require(config, 'evaluation.best_metric', several, 'needs more than one listener')
+    values = metrics.compute(_example_record(config, source), group.metrics)
+    known = [key for key, value in values.items() if not isinstance(value, list)]
+    require(config, 'evaluation.best_metric', group.best_metric in known, _one(*known))
+
+
+def _example_record(config: ConfigDict, source: Source) -> EvalRecord:
+    """A record such as an evaluation makes, of four referents: to see what values there will be."""
+    picks = look_up(losses.LISTENER_LOSSES, config.loss.listener.name, 'listener loss').labels == 0
+    counts = tuple(sorted(set(config.evaluation.num_candidates))) if picks else (0,)
+    speakers = min(2, config.population.num_speakers)
+    listeners = min(2, config.population.num_listeners)
+    split = source.splits['train']
+    rows = np.arange(4) % len(split.inputs)
+    played = np.zeros((len(counts), speakers, listeners, 4), np.float32)
+    symbols = np.zeros((speakers, 4, config.channel.length), np.int32)
+    real = np.zeros((*symbols.shape, config.channel.vocab_size), np.float32)
+    kind = 'continuous' if config.channel.kind == 'continuous' else 'symbols'
+    return EvalRecord(
+        split='train',
+        step=0,
+        kind=kind,
+        vocab_size=config.channel.vocab_size,
+        messages=symbols if kind == 'symbols' else real,
+        lengths=np.full((speakers, 4), config.channel.length, np.int32),
+        meanings=np.asarray(split.inputs[rows], np.float32),
+        labels={name: np.asarray(label[rows]) for name, label in split.labels.items()},
+        num_candidates=counts,
+        correct=played,
+        loss=played,
+        vote=played[:, :, 0],
+    )
 
 
 def _one(*names: str) -> str:

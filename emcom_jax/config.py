@@ -52,7 +52,7 @@ def base() -> ConfigDict:
     # jaxline's own keys.
     config.training_steps = 4000
     config.random_seed = 42
-    config.interval_type = 'steps'  # Unit of the three intervals below: steps | secs.
+    config.interval_type = 'steps'  # Unit of the two intervals below: steps | secs.
     config.log_train_data_interval = 100
     config.save_checkpoint_interval = 1000
     config.max_checkpoints_to_keep = 3
@@ -155,7 +155,7 @@ def base() -> ConfigDict:
         'input_noise': 0.0,
         'channel_noise': 0.0,
         'best_metric': 'accuracy@128',  # On valid; decides the best checkpoint and early stopping.
-        'best_is_highest': True,
+        'best_is_highest': placeholder(bool),  # None: unless it is a loss.
         'patience': placeholder(int),  # Stop after so many validations without a better one.
         'threshold': placeholder(float),  # Stop when best_metric reaches this.
     }

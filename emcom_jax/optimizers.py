@@ -86,6 +86,9 @@ def _find(name: str) -> Callable[..., optax.GradientTransformation]:
     found = {
         key: value
         for key, value in vars(optax).items()
-        if inspect.isfunction(value) and 'learning_rate' in inspect.signature(value).parameters
+        if inspect.isfunction(value)
+        and 'learning_rate' in inspect.signature(value).parameters
+        and not key.startswith(('_', 'scale_by_'))  # Parts of optimisers.
+        and key != 'noisy_sgd'  # Its state has a key of its own, unlike all that a run draws.
     }
     return look_up(found, name, 'optimiser')

@@ -1,5 +1,6 @@
 """A population: stacks of agents, and who meets whom."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from emcom_jax.games.base import Game
 from emcom_jax.optimizers import Optimizer
 from emcom_jax.types import Agent, Array, Batch, Key, Learner, Population, Tree
 
-_MATCHINGS = 1024  # Random matchings of an incomplete graph, drawn once.
+_MATCHINGS = 1024  # At least so many random matchings of an incomplete graph, drawn once.
 _LARGE = 2**25  # Multiplications of one matrix product above which a CPU prefers one at a time.
 
 
@@ -84,8 +85,8 @@ def put(stack: Tree, index: Array, agents: Tree) -> Tree:
 def make_meetings(config: ConfigDict) -> Meetings:
     """Makes the sampler that `config.population` describes.
 
-    matching: every agent at most once a step; over an incomplete graph, one of 1,024 random
-        matchings that are drawn beforehand.
+    matching: every agent at most once a step; over an incomplete graph, one of at least 1,024
+        random matchings that are drawn beforehand, in which every pair of the graph occurs.
     independent: pairs of the graph, uniformly with replacement (the released code of Chaabouni et
         al. 2022), executed one after the other.
     fixed: the listed pairs at every step.
@@ -159,40 +160,34 @@ def _with_replacement(graph: np.ndarray, count: int) -> Callable:
 
 
 def _matchings(graph: np.ndarray, count: int) -> Callable:
+    """Draws one of a table of matchings, in which every pair of the graph leads equally many."""
     rng = np.random.default_rng(0)
     edges = np.argwhere(graph).astype(np.int32)
-    table = np.empty((_MATCHINGS, count, 2), np.int32)
-    for row in table:
-        matched = np.array(_greedy_matching(rng.permutation(edges), count), np.int32)
-        if len(matched) < count:
-            matched = _maximum_matching(graph, rng)
+    repeats = -(-_MATCHINGS // len(edges))
+    table = np.empty((repeats * len(edges), count, 2), np.int32)
+    firsts = np.concatenate([rng.permutation(edges) for _ in range(repeats)])
+    for row, first in zip(table, firsts, strict=True):
+        matched = _matching_with(first, graph, rng)
         if len(matched) < count:
             raise ValueError(
-                f'population.pairs_per_step={count}, but population.graph has no {count} pairs '
-                f'without a common agent: at most {len(matched)}'
+                f'population.pairs_per_step={count}, but of population.graph at most '
+                f'{len(matched)} pairs without a common agent include {tuple(first.tolist())}'
             )
-        # In order of the speakers: with all of them, speaker i is in pair i.
-        row[:] = sorted(rng.permutation(matched)[:count].tolist())
+        others = matched[(matched != first).any(axis=1)]
+        kept = np.concatenate([first[None], rng.permutation(others)[: count - 1]])
+        row[:] = sorted(kept.tolist())  # With all speakers, speaker i is in pair i.
 
     def draw(key: Key) -> tuple[Array, Array]:
-        chosen = jnp.asarray(table)[jax.random.randint(key, (), 0, _MATCHINGS)]
+        chosen = jnp.asarray(table)[jax.random.randint(key, (), 0, len(table))]
         return chosen[:, 0], chosen[:, 1]
 
     return draw
 
 
-def _greedy_matching(edges: np.ndarray, count: int) -> list[tuple[int, int]]:
-    """Up to `count` pairs, each the first in order that shares no agent with those before."""
-    matched: dict[int, int] = {}
-    for speaker, listener in edges.tolist():
-        if len(matched) < count and speaker not in matched and listener not in matched.values():
-            matched[speaker] = listener
-    return list(matched.items())
-
-
-def _maximum_matching(graph: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random matching with as many pairs as there can be."""
+def _matching_with(first: np.ndarray, graph: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random one of the largest matchings that include the pair `first`, [P, 2]."""
     cost = np.where(graph, rng.random(graph.shape), 1e6)
+    cost[tuple(first)] = -1e9
     matched = np.stack(scipy.optimize.linear_sum_assignment(cost), axis=1)
     return matched[graph[matched[:, 0], matched[:, 1]]]
 
@@ -235,6 +230,6 @@ def choose_execution(config: ConfigDict, batch_size: int, disjoint: bool, agents
         return 'unroll'
     if not disjoint:
         return 'map'
-    largest = max(leaf[0].size for leaf in jax.tree.leaves(agents))
+    largest = max(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(agents))
     large = batch_size * largest > _LARGE and jax.default_backend() == 'cpu'
     return 'map' if large else 'vmap'

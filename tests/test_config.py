@@ -2,6 +2,7 @@
 optimiser does what its group says."""
 
 import importlib.util
+import math
 import re
 from pathlib import Path
 
@@ -52,7 +53,8 @@ def test_every_variant_of_every_recipe_is_possible(name, variant, large_source):
 
 def test_variants_join_with_commas():
     joined = RECIPES['lewis'].get_config('imagenet,debug')
-    assert joined.data.name == 'byol_imagenet2012' and joined.channel.vocab_size == 5
+    assert joined.loss.speaker.kl == 0.5 and joined.channel.vocab_size == 5
+    assert joined.data.name == 'digits'  # What is debugged needs no download.
 
 
 def test_an_unknown_variant_names_the_nearest():
@@ -127,7 +129,11 @@ REFUSED = [
     ({'evaluation.num_candidates': (16, 1)}, 'at least 2'),
     ({'evaluation.input_noise': -0.5}, 'not be negative'),
     ({'evaluation.channel_noise': 1.5}, r'in \[0, 1\]'),
-    ({'evaluation.best_metric': 'accuracy@17'}, 'accuracy@4, accuracy@16'),
+    ({'evaluation.best_metric': 'accuracy@17'}, 'accuracy@4, loss@4, accuracy@16, loss@16'),
+    ({'evaluation.best_metric': 'acuracy@16'}, 'one of accuracy@4'),
+    ({'evaluation.every': 0, 'evaluation.patience': 3}, 'no effect with evaluation.every=0'),
+    ({'training_steps': 2**31}, 'less than 2,147,483,648'),
+    ({'loss.speaker.kl': math.inf}, 'must be a finite number'),
     ({'loss.listener.name': 'classification', 'evaluation.best_metric': 'accuracy@16'}, 'accuracy'),
     ({'speaker.core': 'transformer', 'speaker.hidden_size': 7}, 'multiple of speaker.num_heads=2'),
     ({'listener.num_layers': 2}, '1 unless a transformer'),
@@ -195,6 +201,29 @@ def test_what_is_impossible_is_refused_by_key_and_value(changes, sentence):
 def test_an_unknown_name_is_refused_by_the_nearest(changes, sentence):
     with pytest.raises(ValueError, match=sentence):
         check(tiny_config(changes), tiny_source(), num_devices=1)
+
+
+def test_what_is_only_evaluated_needs_no_batch_for_each_device_and_no_best():
+    config = tiny_config({'data.batch_size': 9, 'evaluation.num_candidates': (2, 3)})
+    check(config, tiny_source(), num_devices=None)
+    with pytest.raises(ValueError, match='evaluation.best_metric'):
+        check(config, tiny_source(), num_devices=1)
+
+
+def test_a_split_of_one_example_is_refused():
+    source = tiny_source()
+    one = {
+        name: jax.tree.map(lambda leaf: leaf[:1], split) for name, split in source.splits.items()
+    }
+    with pytest.raises(ValueError, match="split 'valid' of tiny has 1 example: .* at least 2"):
+        splits = {**source.splits, 'valid': one['valid']}
+        check(tiny_config(), source._replace(splits=splits), num_devices=1)
+
+
+@pytest.mark.parametrize('name', ['noisy_sgd', 'scale_by_rprop', '_deprecated_dpsgd'])
+def test_what_is_no_whole_optimiser_is_unknown(name):
+    with pytest.raises(ValueError, match=f"unknown optimiser '{name}'"):
+        make_optimizer(group(name=name), 10)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import threading
+import zipfile
 
 import ml_collections
 import numpy as np
@@ -459,6 +460,13 @@ def test_npy_is_split_by_the_seed(tmp_path):
         ({'valid_class': -np.ones(2, int)}, "'valid_class': labels must be integers from 0"),
         ({'valid_attributes': np.ones((2, 3), int)}, r'\[N, A\] .* same A in every split'),
         ({'eval_class': np.ones(2, int)}, "'eval_class': there is no split"),
+        ({'train_class': None}, "has no array 'train_class'"),
+        ({'valid_class': np.array([1, 2**32 + 5], np.uint64)}, 'integers from 0 up to 999,999'),
+        (
+            {f'{split}_attributes': np.ones((n, 0), int) for split, n in (('valid', 2),)},
+            r'\[N, A\]',
+        ),
+        ({'step': np.ones((2, 4)), 'step_class': np.ones(2, int)}, "no split can be called 'step'"),
     ],
 )
 def test_wrong_npz_is_refused_in_a_sentence(tmp_path, change, sentence):
@@ -472,7 +480,9 @@ def test_files_that_are_no_arrays(tmp_path):
     np.save(tmp_path / 'objects.npy', np.array([[{}]], object), allow_pickle=True)
     (tmp_path / 'text.npy').write_text('hello')
     (tmp_path / 'empty.npz').touch()
-    for name in ('objects.npy', 'text.npy', 'empty.npz'):
+    with zipfile.ZipFile(tmp_path / 'zip.npz', 'w') as archive:
+        archive.writestr('train', 'hello')
+    for name in ('objects.npy', 'text.npy', 'empty.npz', 'zip.npz'):
         with pytest.raises(ValueError, match=f'{name} is not a readable'):
             load('features', tmp_path / name, seed=0)
     np.save(tmp_path / 'two.npy', np.ones((2, 2)))

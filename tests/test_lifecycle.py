@@ -154,7 +154,7 @@ def test_other_shapes_are_named(straight: Path, tmp_path: Path):
     arguments = command(tmp_path / 'wider', f'from_run={straight}', 'speaker.hidden_size=24')
     code, _, errors = finish(arguments)
     assert code == 2
-    assert 'checkpoint [2, 21, 64], this config [2, 34, 96]' in errors or 'this config' in errors
+    assert 'lstm/weights: checkpoint [2, 27, 64], this config [2, 35, 96]' in errors
     assert 'Traceback' not in errors
 
 
@@ -173,7 +173,17 @@ def test_a_threshold_stops_early_and_the_run_is_finished(tmp_path: Path):
     assert 'stopping early: accuracy@16 reached 0.001 at step 20' in output
     summary = json.loads((run / 'summary.json').read_text())
     assert summary['step'] == summary['best_step'] == 20
-    assert 'reached' in summary['stopped']
+    assert summary['stopped'] == 'accuracy@16 reached 0.001 at step 20'
+    before = lines(run)
+    # Killed before its summary, it makes only that again.
+    (run / 'summary.json').unlink()
+    (run / 'report.html').unlink()
+    code, _, errors = finish(command(run, 'evaluation.threshold=0.001'))
+    assert code == 0, errors
+    again = json.loads((run / 'summary.json').read_text())
+    assert again | {'wall_s': 0} == summary | {'wall_s': 0}
+    assert lines(run) == before
+    (run / 'report.html').unlink()
     code, output, _ = finish(command(run, 'evaluation.threshold=0.001'))
     assert code == 0
-    assert 'is finished' in output
+    assert 'is finished' in output and (run / 'report.html').exists()

@@ -130,6 +130,17 @@ def test_an_agent_that_does_not_exist_is_refused(key, pair):
         meetings(**changes | {key: ((0, 0), pair)})
 
 
+def test_every_pair_of_a_large_graph_meets():
+    pairs = [(i, j) for i in range(40) for j in range(40) if i != j]
+    changes = {'num_speakers': 40, 'num_listeners': 40, 'pairs_per_step': 1, 'graph': tuple(pairs)}
+    drawn = meetings(**changes)
+    speakers, listeners = jax.vmap(drawn.draw)(jax.random.split(KEY, 20_000))
+    met = Counter(zip(*np.stack([speakers, listeners])[..., 0].tolist(), strict=True))
+    assert set(met) == set(pairs)
+    counts = np.array(list(met.values()))
+    assert scipy.stats.chisquare(counts).pvalue > 1e-3
+
+
 def test_a_graph_with_too_few_pairs_is_refused():
     with pytest.raises(ValueError, match='pairs_per_step=2, .* at most 1'):
         meetings(graph=((0, 0), (0, 1), (0, 2)))

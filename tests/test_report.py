@@ -259,7 +259,9 @@ def test_a_folder_that_is_no_run_gives_one_sentence_and_the_others_are_reported(
 
 def test_a_damaged_file_gives_one_sentence(run_dir):
     (run_dir / 'summary.json').write_text('{"step": ')
-    with pytest.raises(RunDirectoryError, match='a JSON file of .* is damaged: '):
+    with pytest.raises(
+        RunDirectoryError, match='summary.json is damaged .*: restore it, or remove it'
+    ):
         make_report(run_dir)
 
 

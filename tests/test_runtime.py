@@ -26,6 +26,7 @@ from emcom_jax.runtime import devices, files, flags, writers
 from emcom_jax.runtime.checkpoints import Checkpointer, read_checkpoint
 from emcom_jax.runtime.preemption import Preemption
 from emcom_jax.runtime.progress import Progress
+from emcom_jax.runtime.run import show
 from emcom_jax.runtime.run_directory import RunDirectory, RunDirectoryError, open_run
 
 ROOT = Path(__file__).parents[1]
@@ -385,6 +386,7 @@ def test_the_configuration_is_kept_and_compared(tmp_path):
     assert loaded.to_dict() == config.to_dict() and loaded.is_locked
     assert loaded.population.pairs == pairs
 
+    (tmp_path / 'checkpoints' / '10').mkdir(parents=True)
     open_run(config, 'configs/lewis.py').close()  # The same again.
     other = config_of(
         tmp_path, **{'channel.vocab_size': 99, 'population.pairs': pairs, 'data.path': 'x'}
@@ -405,7 +407,14 @@ def test_the_configuration_is_kept_and_compared(tmp_path):
         open_run(config_of(tmp_path / 'file'), 'configs/lewis.py')
 
 
+def test_a_first_try_that_saved_nothing_can_be_corrected(tmp_path):
+    open_run(config_of(tmp_path, **{'data.batch_size': 5000}), 'lewis.py').close()
+    open_run(config_of(tmp_path, **{'data.batch_size': 50}), 'lewis.py').close()
+    assert RunDirectory(tmp_path).load_config().data.batch_size == 50
+
+
 def test_training_can_be_prolonged_and_not_shortened(tmp_path):
+    (tmp_path / 'checkpoints' / '5').mkdir(parents=True)
     for steps in (10, 20, 20):
         open_run(config_of(tmp_path, training_steps=steps), 'lewis.py').close()
         assert json.loads((tmp_path / 'config.json').read_text())['training_steps'] == steps
@@ -536,6 +545,39 @@ def test_a_resumed_run_goes_on_after_its_checkpoint(tmp_path):
     assert [(step, value) for step, _, value in events_of(events)] == [
         (1, 1), (2, 2), (3, 30), (4, 40),
     ]  # fmt: skip
+
+
+def test_what_is_written_at_the_end_is_written_once(tmp_path):
+    metrics = tmp_path / 'metrics.jsonl'
+    writer = writers.Writer(metrics, tmp_path)
+    for split in ('train', 'valid', 'test'):
+        writer.write(1, split, {})
+    writer.cut_back(1)
+    writer.close()
+    assert [line['split'] for line in writers.read_lines(metrics)] == ['train', 'valid']
+
+
+def test_tensorboard_shows_what_is_finite_and_no_midpoints(tmp_path):
+    writer = writers.Writer(tmp_path / 'metrics.jsonl', tmp_path / 'events')
+    values = {'a': [[1.0, np.nan], [np.nan, 3.0]], 'a_ci95': [0.0, 1.0], 'none': [np.nan]}
+    writer.write(1, 'train', values)
+    writer.close()
+    assert [value for _, _, value in events_of(tmp_path / 'events')] == [2.0]
+
+
+def test_a_table_of_splits_of_different_sizes(capsys):
+    show({'step': 3, 'valid': {'accuracy@20': 0.5}, 'test': {'accuracy@10': 0.25, 'x': [1.0]}})
+    printed = capsys.readouterr().out.split()
+    assert printed[2:] == [
+        'valid',
+        'test',
+        'accuracy@20',
+        '0.500',
+        '-',
+        'accuracy@10',
+        '-',
+        '0.250',
+    ]
 
 
 def test_a_half_line_does_not_spoil_the_next_one(tmp_path):

@@ -130,7 +130,7 @@ class Speaker(hk.Module):
 
     def _learned_temperature(self) -> Array:
         """A parameter kept positive by softplus, whose first value is the config's."""
-        first = jnp.log(jnp.expm1(self._channel.temperature))
+        first = self._channel.temperature + jnp.log(-jnp.expm1(-self._channel.temperature))
         raw = hk.get_parameter('temperature', [], init=hk.initializers.Constant(first))
         return jax.nn.softplus(raw)
 

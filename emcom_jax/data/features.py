@@ -10,6 +10,7 @@ import numpy as np
 from emcom_jax import types
 
 _SPLITS = ('train', 'valid', 'test')
+_MOST_VALUES = 10**6  # A head that names a label has as many outputs.
 _LABELS = {'class': 1, 'attributes': 2}  # Name -> rank.
 
 
@@ -39,6 +40,9 @@ def load(config: Any) -> types.Source:
         for name, array in arrays.items()
         if not name.endswith(tuple(f'_{label}' for label in _LABELS))
     }
+    reserved = {'step', 'best_step', 'stopped', 'wall_s'} & splits.keys()
+    if reserved:
+        raise ValueError(f"{path}: no split can be called '{reserved.pop()}'; rename the array.")
     missing = [name for name in _SPLITS if name not in splits]
     if missing:
         raise ValueError(
@@ -76,7 +80,10 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
         if isinstance(content, np.ndarray):
             return {'': content}
         with content:
-            return dict(content)
+            arrays = dict(content)
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError('it has members that are no arrays')
+        return arrays
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f'{path} is not a readable .npz or .npy of plain numbers (objects are never unpickled).'
@@ -115,12 +122,13 @@ def _labels(
     for key in arrays:
         if key.endswith(f'_{label}') and key.removesuffix(f'_{label}') not in splits:
             raise ValueError(f"{path}, array '{key}': there is no split of that name.")
-    columns = {}
-    for name, inputs in splits.items():
-        key = f'{name}_{label}'
+    keys = {name: f'{name}_{label}' for name in splits}
+    for key in keys.values():
         if key not in arrays:
             raise ValueError(f"{path} has no array '{key}'; a label is given for all splits.")
-        array = arrays[key]
+    columns = {}
+    for name, inputs in splits.items():
+        key, array = keys[name], arrays[keys[name]]
         shape = [len(inputs), *arrays[f'train_{label}'].shape[1:]]
         if array.ndim != _LABELS[label] or list(array.shape) != shape:
             wanted = '[N]' if label == 'class' else '[N, A]'
@@ -128,7 +136,10 @@ def _labels(
                 f"{path}, array '{key}': labels must be {wanted} with N={len(inputs)} and the same "
                 f'A in every split, not {list(array.shape)}.'
             )
-        if array.dtype.kind not in 'iub' or array.min() < 0:
-            raise ValueError(f"{path}, array '{key}': labels must be integers from 0 up.")
+        whole = array.size and array.dtype.kind in 'iub'
+        if not whole or array.min() < 0 or array.max() >= _MOST_VALUES:
+            raise ValueError(
+                f"{path}, array '{key}': labels must be integers from 0 up to {_MOST_VALUES - 1:,}."
+            )
         columns[name] = array.astype(np.int32)
     return columns

@@ -40,7 +40,7 @@ class PopulationExperiment(AbstractExperiment):
         self._config = config
         self._run = run
         source = data.load(config.data)
-        check(config, source, jax.device_count())
+        check(config, source, jax.device_count() if mode == 'train' else None)
         run.describe(source)
         self._game = look_up(GAMES, config.game.name, 'game').make(config, source)
         self._evaluator = Evaluator(self._game, config)
@@ -52,6 +52,9 @@ class PopulationExperiment(AbstractExperiment):
                 for role in ('speaker', 'listener', 'shared')
             )
         )
+        if mode == 'train':  # Before anything compiles, for the sake of what it may refuse.
+            self._meetings = population.make_meetings(config.population)
+            self._execution = self._choose_execution(init_rng)
         members = jax.jit(self._init)(init_rng, self._bank('train'))
         resumes = run.checkpointer.can_be_restored()
         if mode == 'train' and config.from_run is not None and not resumes:
@@ -66,7 +69,7 @@ class PopulationExperiment(AbstractExperiment):
             del self._banks['train']  # It may be the larger part of a device's memory.
             self._many = self._compile()
             self._steps_per_call = self._most_per_call()
-            self._say_replaced()
+        self._say_replaced()
 
     @property
     def stopped(self) -> str:
@@ -178,7 +181,10 @@ class PopulationExperiment(AbstractExperiment):
         show(f'valid  step {step}: {name} {value:.3f}')
         if step == 0:
             return False  # An untrained population is no result.
-        sign = 1 if config.best_is_highest else -1
+        highest = not name.startswith('loss')
+        if config.best_is_highest is not None:
+            highest = config.best_is_highest
+        sign = 1 if highest else -1
         # An undefined value (nan) is no result, and any result is better than none.
         none_yet = self.best_step == _NO_STEP
         improved = value == value and (none_yet or sign * value > sign * self._best_value)
@@ -198,7 +204,7 @@ class PopulationExperiment(AbstractExperiment):
 
     def _say_replaced(self) -> None:
         """Says which numbers of candidates are larger than a split."""
-        for split in ('valid', 'test'):
+        for split in self.splits:
             size = self._bank(split).inputs.shape[0]
             asked = self._config.evaluation.num_candidates
             if self._game.has_candidates and max(asked) > size:
@@ -243,15 +249,13 @@ class PopulationExperiment(AbstractExperiment):
 
     def _compile(self) -> Callable[..., Any]:
         config, game = self._config, self._game
-        meetings = population.make_meetings(config.population)
-        execution = population.choose_execution(
-            config.population,
-            config.data.batch_size // jax.device_count(),
-            meetings.disjoint,
-            first(self._population).speakers.agent.params,
-        )
         communicate = updates.communicate(
-            game, self._optimizers, meetings, execution, config.optimizer.target_ema, AXIS
+            game,
+            self._optimizers,
+            self._meetings,
+            self._execution,
+            config.optimizer.target_ema,
+            AXIS,
         )
         imitate = None
         if config.updates.imitate.every is not None:
@@ -264,6 +268,15 @@ class PopulationExperiment(AbstractExperiment):
         )
         many = steps.repeat(communicate, imitate, config.updates.imitate.every, draw_batch)
         return jax.pmap(many, AXIS, in_axes=(0, 0, 0, None, None), donate_argnums=0)
+
+    def _choose_execution(self, key: Key) -> str:
+        members = jax.eval_shape(self._init, key, self._bank('train'))
+        return population.choose_execution(
+            self._config.population,
+            self._config.data.batch_size // jax.device_count(),
+            self._meetings.disjoint,
+            members.speakers.agent.params,
+        )
 
     def _most_per_call(self) -> int:
         config, members = self._config, first(self._population)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from emcom_jax import config as config_lib
 from emcom_jax.metrics import records
 from emcom_jax.report import curves, messages
-from emcom_jax.runtime.files import replace_text, strict
+from emcom_jax.runtime.files import read_json, replace_text, strict
 from emcom_jax.runtime.run_directory import RunDirectory, RunDirectoryError, flatten
 from emcom_jax.runtime.writers import read_lines
 from emcom_jax.types import EvalRecord
@@ -45,13 +45,13 @@ def make(run_dir: str | Path) -> Report:
     if not run.config.is_file():
         raise RunDirectoryError(f'{run} is not a run: it has no config.json')
     try:
-        config = json.loads(run.config.read_text())
+        config = read_json(run.config)
         summary = run.read_summary() or {}
         lines = read_lines(run.metrics)
         source = run.path / 'source.json'
-        about = json.loads(source.read_text()) if source.exists() else {}
-    except json.JSONDecodeError as error:
-        raise RunDirectoryError(f'a JSON file of {run} is damaged: {error}') from error
+        about = read_json(source) if source.exists() else {}
+    except ValueError as error:
+        raise RunDirectoryError(str(error)) from None
 
     missing = [] if summary else ['There is no summary.json: the run is not finished.']
     pictures = []

@@ -168,7 +168,13 @@ def _find_step(manager: ocp.CheckpointManager, series: str) -> int | None:
     steps = manager.all_steps()
     if not steps or series == 'latest':
         return max(steps, default=None)
-    best = manager.metadata(max(steps)).custom_metadata['best_step']
+    notes = manager.metadata(max(steps)).custom_metadata
+    if not notes:
+        raise ValueError(
+            f'{manager.directory}/{max(steps)} is damaged (its _CHECKPOINT_METADATA is missing): '
+            'remove it to go on from the checkpoint before'
+        )
+    best = notes['best_step']
     return best if best in steps else max(steps)
 
 
@@ -231,10 +237,12 @@ def _check_same(path: str, stored: dict[str, _Spec], wanted: dict[str, _Spec], w
 
 
 def _check_finite(flat: dict[str, Any], step: int) -> None:
-    # Python numbers are the experiment's own notes, such as -inf for 'no best value yet'.
+    # Python numbers are the experiment's own notes, such as nan for 'no best value yet', which is
+    # also the average accuracy of an agent that has not played.
     arrays = {name: leaf for name, leaf in flat.items() if isinstance(leaf, np.ndarray)}
     for name, array in arrays.items():
-        if jnp.issubdtype(array.dtype, jnp.inexact) and not np.isfinite(array).all():
+        is_number = jnp.issubdtype(array.dtype, jnp.inexact) and not name.endswith('/accuracy')
+        if is_number and not np.isfinite(array).all():
             raise FloatingPointError(
                 f'{name} is not finite at step {step}; '
                 'nothing was saved, earlier checkpoints are kept'

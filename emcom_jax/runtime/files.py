@@ -23,6 +23,14 @@ def write_json(path: Path, value: Any) -> None:
     replace_text(path, json.dumps(strict(value), indent=2, sort_keys=True, allow_nan=False) + '\n')
 
 
+def read_json(path: Path) -> Any:
+    """Reads a JSON file; a damaged one raises a ValueError that names it."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f'{path} is damaged ({error}): restore it, or remove it') from None
+
+
 def strict(value: Any) -> Any:
     """Returns `value` with None for every float that JSON cannot say; arrays become lists."""
     if hasattr(value, 'tolist'):

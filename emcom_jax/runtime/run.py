@@ -132,6 +132,8 @@ def evaluate(
     def make(mode: str, init_rng: Any, config: ConfigDict) -> AbstractExperiment:
         return experiment_class(mode, init_rng, config, run)
 
+    if not run.checkpointer.can_be_restored():
+        raise ValueError(f'{run.directory} has no checkpoint to evaluate: train it first')
     prepare_jaxline()
     jaxline_train.evaluate(make, flags.to_jaxline(config), run.checkpointer, Keep(), mode)
     return values
@@ -149,6 +151,8 @@ def start(
     if directory.is_finished(config.training_steps):
         summary = directory.read_summary() or {}
         show(summary)
+        if chief and not (directory.path / 'report.html').exists():
+            make_report(directory.path)
         more = 'raise --config.training_steps to go on, or '
         if summary.get('stopped'):
             more = f'it stopped early, as {summary["stopped"]}; to train anew, '
@@ -166,15 +170,19 @@ def start(
 def show(summary: dict[str, Any]) -> None:
     """Prints the single values of each split as a table, intervals beside what they belong to."""
     splits = [name for name, values in summary.items() if isinstance(values, dict)]
-    names = [name for name in summary[splits[0]] if not name.endswith('_ci95')]
-    names = [name for name in names if not isinstance(summary[splits[0]][name], list)]
+    # Splits of different sizes have different numbers of candidates.
+    names = [
+        name
+        for name, value in {k: v for split in splits for k, v in summary[split].items()}.items()
+        if not isinstance(value, list)
+    ]
     step = summary.get('best_step', summary['step'])
     width = max(map(len, names))
     print(f'\n{f"step {step}":{width}}' + ''.join(f'  {split:>22}' for split in splits))
     for name in names:
         cells = []
         for split in splits:
-            value = summary[split][name]
+            value = summary[split].get(name)
             cell = '-' if value is None or value != value else f'{value:.3f}'  # Undefined: nan.
             interval = summary[split].get(f'{name}_ci95')
             if interval:

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 from ml_collections import ConfigDict
 
 from emcom_jax import config as config_lib
-from emcom_jax.runtime.files import strict, write_json
+from emcom_jax.runtime.files import read_json, strict, write_json
 
 
 class RunDirectoryError(Exception):
@@ -46,7 +46,13 @@ class RunDirectory:
 
     def read_summary(self) -> dict[str, Any] | None:
         """Returns summary.json, or None if there is none yet."""
-        return json.loads(self.summary.read_text()) if self.summary.exists() else None
+        return read_json(self.summary) if self.summary.exists() else None
+
+    def has_checkpoint(self) -> bool:
+        """Whether anything was saved (perhaps only in part)."""
+        return self.checkpoints.is_dir() and any(
+            path.name[0].isdigit() for path in self.checkpoints.iterdir()
+        )
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes summary.json in one step; NaN and infinities become null.
@@ -72,7 +78,7 @@ class RunDirectory:
         if not self.config.exists():
             raise RunDirectoryError(f'{self} is not a run: it has no config.json')
         config = config_lib.base().unlock()
-        _fill(config, json.loads(self.config.read_text()))
+        _fill(config, read_json(self.config))
         return config.lock()
 
     def lock(self) -> None:
@@ -133,8 +139,9 @@ def open_run(
             ) from None
         run.lock()
     here = json.loads(json.dumps(strict(config.to_dict())))
-    if run.config.exists():
-        there = json.loads(run.config.read_text())
+    # Where nothing was saved there is nothing to protect: a refused first try can be corrected.
+    if run.config.exists() and (run.has_checkpoint() or not train):
+        there = read_json(run.config)
         try:
             _check_same(run, there, here, train)
         except RunDirectoryError:

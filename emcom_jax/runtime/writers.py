@@ -54,13 +54,19 @@ class Writer:
             self._file.flush()
             for name, value in values.items():
                 finite = value[np.isfinite(value)]
-                if finite.size:
+                if finite.size and not name.endswith('_ci95'):
                     self._event_writer().add_scalar(f'{split}/{name}', finite.mean(), int(step))
 
     def cut_back(self, step: int) -> None:
-        """Drops what was written after `step`, from which the run goes on."""
+        """Drops what was written after `step`, from which the run goes on, and what will be written
+        again at its end."""
         with self._lock:
-            lines = [line for line in read_lines(self._metrics) if line['step'] <= step]
+            during = ('train', 'valid')
+            lines = [
+                line
+                for line in read_lines(self._metrics)
+                if line['step'] <= step and line['split'] in during
+            ]
             self._close()
             replace_text(self._metrics, ''.join(json.dumps(line) + '\n' for line in lines))
             self._open()
@@ -100,7 +106,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     complete, _, _ = path.read_text().rpartition('\n')
-    return [json.loads(line) for line in complete.splitlines()]
+    try:
+        return [json.loads(line) for line in complete.splitlines()]
+    except ValueError as error:
+        raise ValueError(f'{path} is damaged ({error}): restore it, or remove it') from None
 
 
 def _drop_half_line(path: Path) -> None:
