@@ -148,6 +148,9 @@ def test_one_off_evaluation_takes_the_best_checkpoint(straight: Path):
     assert code == 0, errors
     assert f'{summary["test"]["accuracy@16"]:.3f}' in output
     assert f'step {summary["best_step"]}' in output
+    (line,) = map(json.loads, (straight / 'evaluations.jsonl').read_text().splitlines())
+    assert line['test'] == summary['test'] and line['step'] == summary['best_step']
+    assert line['evaluation']['num_candidates'] == [4, 16]
 
 
 def test_other_shapes_are_named(straight: Path, tmp_path: Path):

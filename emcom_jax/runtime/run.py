@@ -80,10 +80,12 @@ class Run:
             write_json(self.directory.path / 'source.json', about)
 
     def keep_record(self, record: EvalRecord) -> None:
-        """Saves a record for metrics and reports; the last one of each split stays."""
-        if self._writes:
-            self.directory.records.mkdir(exist_ok=True)
-            records.save(record, self.directory.records / f'{record.split}.npz')
+        """Saves a record for metrics and reports; the last one of training stays, and a one-off
+        evaluation makes only one that is missing."""
+        path = self.directory.records / f'{record.split}.npz'
+        if self._writes or (jax.process_index() == 0 and not path.exists()):
+            path.parent.mkdir(exist_ok=True)
+            records.save(record, path)
 
 
 def train(experiment_class: type[AbstractExperiment], config: ConfigDict, run: Run) -> dict:
@@ -128,6 +130,9 @@ def evaluate(
 
         def write_scalars(self, global_step: int, scalars: dict) -> None:
             values.update(step=global_step, **{mode.removeprefix('eval_'): scalars})
+            if jax.process_index() == 0:
+                how = config.evaluation.to_dict()
+                run.directory.add_evaluation(values | {'evaluation': how})
 
     def make(mode: str, init_rng: Any, config: ConfigDict) -> AbstractExperiment:
         return experiment_class(mode, init_rng, config, run)

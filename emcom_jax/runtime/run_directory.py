@@ -3,6 +3,7 @@
 config.json      the resolved configuration       checkpoints/<step>/  see `checkpoints.py`
 metrics.jsonl    scalars, see `writers.py`        tensorboard/         the same for TensorBoard
 summary.json     the final evaluation             records/<split>.npz  what metrics read
+evaluations.jsonl  one-off evaluations
 messages.jsonl   what was said                    pictures/            what was drawn
 """
 
@@ -35,6 +36,7 @@ class RunDirectory:
         self.metrics = self.path / 'metrics.jsonl'
         self.summary = self.path / 'summary.json'
         self.messages = self.path / 'messages.jsonl'
+        self.evaluations = self.path / 'evaluations.jsonl'
         self.checkpoints = self.path / 'checkpoints'
         self.records = self.path / 'records'
         self.pictures = self.path / 'pictures'
@@ -61,6 +63,11 @@ class RunDirectory:
         if it did.
         """
         write_json(self.summary, summary)
+
+    def add_evaluation(self, values: Mapping[str, Any]) -> None:
+        """Adds the line of a one-off evaluation; NaN and infinities become null."""
+        with self.evaluations.open('a') as file:
+            file.write(json.dumps(strict(values), allow_nan=False) + '\n')
 
     def is_finished(self, training_steps: int) -> bool:
         """Whether the final evaluation is there, after `training_steps` or an early stop."""
