@@ -160,7 +160,7 @@ REFUSED = [
     ({'loss.speaker.name': 'pathwise'}, 'reinforce.*policy_gradient'),
     ({'loss.speaker.reward': 'accuracy'}, 'success.*log_likelihood'),
     ({'loss.speaker.name': 'policy_gradient', 'speaker.head': 'policy_value'}, 'policy_q_value'),
-    ({'speaker.head': 'policy'}, "'policy_value', 'policy_q_value'"),
+    ({'speaker.head': 'policy'}, "'policy_value'"),
     ({'speaker.torso': 'cnn'}, "'identity' or 'mlp'"),
     ({'loss.listener.temperature': 0.0}, 'above 0'),
     *(

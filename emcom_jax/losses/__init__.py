@@ -170,9 +170,7 @@ def _regularise(utterance: Utterance, target: Array | None, config: ConfigDict) 
 
 
 SPEAKER_LOSSES: dict[str, SpeakerLoss] = {
-    'reinforce': SpeakerLoss(
-        _reinforce, ('policy', 'policy_value', 'policy_q_value'), differentiable=False
-    ),
+    'reinforce': SpeakerLoss(_reinforce, ('policy', 'policy_value'), differentiable=False),
     'policy_gradient': SpeakerLoss(_policy_gradient, ('policy_q_value',), differentiable=False),
     'pathwise': SpeakerLoss(
         _pathwise, ('policy', 'policy_value', 'policy_q_value'), differentiable=True

@@ -1,7 +1,6 @@
 """One run: its directory, checkpoints and writers, and how an experiment is carried through."""
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -99,7 +98,6 @@ def train(experiment_class: type[AbstractExperiment], config: ConfigDict, run: R
         made.append(experiment_class(mode, init_rng, config, run))
         return made[0]
 
-    started = time.monotonic()
     prepare_jaxline()
     jaxline_train.train(make, flags.to_jaxline(config), run.checkpointer, run.writer)
     state = run.checkpointer.get_experiment_state('latest')
@@ -115,7 +113,8 @@ def train(experiment_class: type[AbstractExperiment], config: ConfigDict, run: R
                 raise Preempted(preemption.requested, step)
             if split != 'valid':
                 run.log(state.global_step, split, summary[split])
-    summary['wall_s'] = round(time.monotonic() - started, 1)
+    if run.writer is not None:
+        summary['wall_s'] = round(run.writer.seconds(), 1)
     return summary
 
 

@@ -27,6 +27,7 @@ class Writer:
         tensorboard: the directory of the event files.
         split: of what jaxline writes through `write_scalars`.
         """
+        self._began = time.monotonic()
         self._metrics = metrics
         self._tensorboard = tensorboard
         self._split = split
@@ -40,13 +41,17 @@ class Writer:
         """Writes what jaxline logs."""
         self.write(global_step, self._split, scalars)
 
+    def seconds(self) -> float:
+        """Time spent on the run so far, s, continued over resumes."""
+        return time.monotonic() - self._start
+
     def write(self, step: int, split: str, scalars: Mapping[str, Any]) -> None:
         """Writes one line, and makes sure that it is in the file."""
         values = {name: np.asarray(value) for name, value in scalars.items()}
         line = {
             'step': int(step),
             'split': split,
-            'wall_s': round(time.monotonic() - self._start, 3),
+            'wall_s': round(self.seconds(), 3),
             **strict(values),
         }
         with self._lock:
@@ -79,7 +84,7 @@ class Writer:
 
     def _open(self) -> None:
         lines = read_lines(self._metrics)
-        self._start = time.monotonic() - (lines[-1]['wall_s'] if lines else 0.0)
+        self._start = self._began - (lines[-1]['wall_s'] if lines else 0.0)
         self._file = self._metrics.open('a')
 
     def _close(self) -> None:
