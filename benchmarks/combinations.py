@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from emcom_jax import config as config_lib
 from emcom_jax.experiments.population import PopulationExperiment
 from emcom_jax.runtime import run
 from emcom_jax.runtime.run_directory import open_run
@@ -58,11 +59,8 @@ def accuracy(channel: str, changes: dict, variable: bool, steps: int) -> float:
         'evaluation.every': 0,
     }
     for key, value in (common | changes).items():
-        *group, name = key.rsplit('.', 1)
-        target = config
-        for part in group[0].split('.') if group else ():
-            target = target[part]
-        target[name] = value
+        *groups, name = key.rsplit('.', 1)
+        (config_lib.get(config, groups[0]) if groups else config)[name] = value
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         config.run_dir = folder
         directory = open_run(config, f'{RECIPE}:{variant}')

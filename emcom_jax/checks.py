@@ -129,7 +129,7 @@ def _check_batch(config: ConfigDict, source: Source, num_devices: int) -> None:
     listener = config.loss.listener
     others = (batch if listener.across_devices else batch // num_devices) - 1
     distractors = listener.num_distractors
-    picks = look_up(losses.LISTENER_LOSSES, listener.name, 'listener loss').labels == 0
+    picks = _picks(config)
     require(
         config,
         'data.batch_size',
@@ -215,12 +215,12 @@ def _check_evaluation(config: ConfigDict, source: Source) -> None:
     )
     if group.patience is not None:
         require(config, 'evaluation.patience', group.patience >= 1, 'must be at least 1')
-    kind = 'continuous' if config.channel.kind == 'continuous' else 'symbols'
+    kind = _kind(config)
     for name in group.metrics:
         fits = kind in look_up(metrics.METRICS, name, 'metric').kinds
         sentence = f'has {name!r}, which {kind} messages do not have: take it off the list'
         require(config, 'evaluation.metrics', fits, sentence)
-    picks = look_up(losses.LISTENER_LOSSES, config.loss.listener.name, 'listener loss').labels == 0
+    picks = _picks(config)
     for name, split in source.splits.items():
         if picks and len(split.inputs) < 2:
             raise ValueError(
@@ -269,7 +269,7 @@ def _check_best(config: ConfigDict, source: Source) -> None:
 
 def _example_record(config: ConfigDict, source: Source) -> EvalRecord:
     """A record such as an evaluation makes, of four referents: to see what values there will be."""
-    picks = look_up(losses.LISTENER_LOSSES, config.loss.listener.name, 'listener loss').labels == 0
+    picks = _picks(config)
     counts = tuple(sorted(set(config.evaluation.num_candidates))) if picks else (0,)
     speakers = min(2, config.population.num_speakers)
     listeners = min(2, config.population.num_listeners)
@@ -278,7 +278,7 @@ def _example_record(config: ConfigDict, source: Source) -> EvalRecord:
     played = np.zeros((len(counts), speakers, listeners, 4), np.float32)
     symbols = np.zeros((speakers, 4, config.channel.length), np.int32)
     real = np.zeros((*symbols.shape, config.channel.vocab_size), np.float32)
-    kind = 'continuous' if config.channel.kind == 'continuous' else 'symbols'
+    kind = _kind(config)
     return EvalRecord(
         split='train',
         step=0,
@@ -293,6 +293,16 @@ def _example_record(config: ConfigDict, source: Source) -> EvalRecord:
         loss=played,
         vote=played[:, :, 0],
     )
+
+
+def _picks(config: ConfigDict) -> bool:
+    """Whether listeners pick the referent among candidates, rather than name it."""
+    return look_up(losses.LISTENER_LOSSES, config.loss.listener.name, 'listener loss').labels == 0
+
+
+def _kind(config: ConfigDict) -> str:
+    """The kind of message that a record holds."""
+    return 'continuous' if config.channel.kind == 'continuous' else 'symbols'
 
 
 def _one(*names: str) -> str:

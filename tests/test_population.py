@@ -418,27 +418,29 @@ def test_an_average_accuracy_starts_at_the_first(optimizers, beginners, weighted
     np.testing.assert_array_equal(once.listeners.updates, [1, 0, 0, 1])
 
 
-def test_a_step_of_the_lewis_game_is_its_pairs_alone(world, bank):
-    ours, _, _ = world.many(world.fresh, (bank, NEVER), KEY, np.int32(0), np.int32(1))
+@pytest.fixture(scope='module')
+def lewis_step(world, bank):
+    """One step: the population and the scalars, ours and by hand, and who met."""
+    ours, _, scalars = world.many(world.fresh, (bank, NEVER), KEY, np.int32(0), np.int32(1))
     data_key, step_key = jax.random.split(KEY)
     play_key, _ = jax.random.split(jax.random.fold_in(step_key, 0))
     batch = draw(bank, data_key, jnp.array(0), BATCH, noise=0.1, axis_name=None)
     drawn = make_meetings(world.config.population)
-    theirs, _ = step_by_hand(world.game, world.optimizers, drawn, play_key, 0, world.fresh, batch)
+    by_hand = step_by_hand(world.game, world.optimizers, drawn, play_key, 0, world.fresh, batch)
+    meet_key, _ = jax.random.split(play_key)
+    return (ours, scalars), by_hand, drawn.draw(meet_key)
+
+
+def test_a_step_of_the_lewis_game_is_its_pairs_alone(world, lewis_step):
+    (ours, _), (theirs, _), _ = lewis_step
     chex.assert_trees_all_close(ours, theirs, rtol=1e-3, atol=1e-5)
     assert changed(world.fresh.speakers, ours.speakers) == {0, 1}
 
 
-def test_scalars_of_a_step_belong_to_the_pairs_that_met(world, bank):
-    _, _, scalars = world.many(world.fresh, (bank, NEVER), KEY, np.int32(0), np.int32(1))
-    data_key, step_key = jax.random.split(KEY)
-    play_key, _ = jax.random.split(jax.random.fold_in(step_key, 0))
-    batch = draw(bank, data_key, jnp.array(0), BATCH, noise=0.1, axis_name=None)
-    drawn = make_meetings(world.config.population)
-    _, by_hand = step_by_hand(world.game, world.optimizers, drawn, play_key, 0, world.fresh, batch)
+def test_scalars_of_a_step_belong_to_the_pairs_that_met(lewis_step):
+    (_, scalars), (_, by_hand), met = lewis_step
     expected = np.full((2, 2), np.nan)
-    meet_key, _ = jax.random.split(play_key)
-    for speaker, listener, means in zip(*drawn.draw(meet_key), by_hand, strict=True):
+    for speaker, listener, means in zip(*met, by_hand, strict=True):
         expected[speaker, listener] = means['listener_loss']
     np.testing.assert_allclose(scalars['listener_loss'], expected, rtol=1e-4)
 

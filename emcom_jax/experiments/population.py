@@ -75,7 +75,7 @@ class PopulationExperiment(AbstractExperiment):
     def stopped(self) -> str:
         """Why training ended before `training_steps`, or ''."""
         config = self._config.evaluation
-        name = best_metric(config, self._bank('valid'))
+        name = best_metric(config, len(self._splits['valid'].inputs))
         return {
             '': '',
             'threshold': f'{name} reached {config.threshold} at step {self.best_step}',
@@ -176,7 +176,7 @@ class PopulationExperiment(AbstractExperiment):
         config = self._config.evaluation
         values = self.evaluate_on('valid', step)
         self._run.log(step, 'valid', values)
-        name = best_metric(config, self._bank('valid'))
+        name = best_metric(config, len(self._splits['valid'].inputs))
         value = float(look_up(values, name, 'evaluation.best_metric'))
         show(f'valid  step {step}: {name} {value:.3f}')
         if step == 0:
@@ -205,7 +205,7 @@ class PopulationExperiment(AbstractExperiment):
     def _say_replaced(self) -> None:
         """Says which numbers of candidates are larger than a split."""
         for split in self.splits:
-            size = self._bank(split).inputs.shape[0]
+            size = len(self._splits[split].inputs)
             asked = self._config.evaluation.num_candidates
             if self._game.has_candidates and max(asked) > size:
                 larger = ', '.join(str(count) for count in asked if count > size)
@@ -286,7 +286,7 @@ class PopulationExperiment(AbstractExperiment):
             config.population.pairs_per_step,
             config.data.batch_size // jax.device_count(),
             config.channel.length,
-            population.take(agents, jnp.array(0)),
+            jax.eval_shape(population.take, agents, jnp.array(0)),  # Of one speaker and listener.
         )
 
     def _advance(self, step: int, count: int, key: Key) -> dict[str, Any]:
@@ -313,10 +313,9 @@ class PopulationExperiment(AbstractExperiment):
         return min(intervals[0], config.training_steps - step, *(stop - step for stop in stops))
 
 
-def best_metric(config: ConfigDict, bank: Bank) -> str:
+def best_metric(config: ConfigDict, size: int) -> str:
     """The value that decides which checkpoint is best; `@C` above the split's size becomes it."""
     name, at, count = config.best_metric.partition('@')
-    size = bank.inputs.shape[0]
     if at and int(count) > size:
         return f'{name}@{size}'
     return config.best_metric
