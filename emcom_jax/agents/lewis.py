@@ -86,8 +86,8 @@ class Speaker(hk.Module):
         batch, length, _ = noise.shape
         start = jnp.broadcast_to(self._start(), (batch, self._embed_size))
         state = self._core.begin(self._context(inputs), batch)
-        steps = jnp.swapaxes(noise, 0, 1)
-        _, (*outputs, trace) = recurrence.loop(step, (state, start), steps, scan=hk.scan)
+        steps = jnp.swapaxes(noise, 0, 1).reshape(length * batch, -1)
+        _, (*outputs, trace) = recurrence.loop(step, (state, start), steps, length, scan=hk.scan)
         hidden, logits, said = (
             jnp.swapaxes(x.reshape(length, batch, *x.shape[1:]), 0, 1) for x in outputs
         )

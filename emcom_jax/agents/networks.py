@@ -5,7 +5,7 @@ one element at a time (for a speaker, whose next input is its own last symbol), 
 sequence that is known (for a listener, or a speaker that is forced).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import haiku as hk
@@ -35,7 +35,7 @@ class Core(Protocol):
 class Recurrent(hk.Module):
     """What LSTM and GRU share; the context is projected to the initial state, 0 without one."""
 
-    cell: Callable[[Array, recurrence.State], recurrence.State]
+    cell: recurrence.Cell
     num_states: int  # Arrays [B, H] that make the state.
 
     def __init__(self, config: ConfigDict, length: int, name: str | None = None):
@@ -78,9 +78,9 @@ class Recurrent(hk.Module):
 
 
 class LSTM(Recurrent):
-    """See `recurrence.lstm`. Its forget gate starts open (Jozefowicz et al. 2015)."""
+    """See `recurrence.LSTM`. Its forget gate starts open (Jozefowicz et al. 2015)."""
 
-    cell = staticmethod(recurrence.lstm)
+    cell = recurrence.LSTM
     num_states = 2
 
     def _weights(self, inputs: int) -> Array:
@@ -89,9 +89,9 @@ class LSTM(Recurrent):
 
 
 class GRU(Recurrent):
-    """See `recurrence.gru`."""
+    """See `recurrence.GRU`."""
 
-    cell = staticmethod(recurrence.gru)
+    cell = recurrence.GRU
     num_states = 1
 
     def _weights(self, inputs: int) -> Array:
