@@ -108,13 +108,13 @@ def stacked(size: str, pairs: int, execution: str = 'auto') -> float:
         config.population, config.data.batch_size, True, stack.speakers.agent.params
     )
     communicate = updates.communicate(game, optimizers, meetings, mode, 0.99, None)
-    many = jax.jit(steps.repeat(communicate, None, None, batch), donate_argnums=0)
-    state = [stack]
+    many = jax.jit(steps.repeat(communicate, [], batch, mode), donate_argnums=0)
+    state = [jax.tree.map(lambda leaf: leaf[None], stack)]  # One replica.
     del stack
     calls = [0]
 
     def run(count: int) -> None:
-        key = jax.random.key(2)
+        key = jax.random.key(2)[None]
         state[0], done, _ = many(state[0], bank, key, np.int32(calls[0]), np.int32(count))
         assert int(done) == count
         calls[0] += count

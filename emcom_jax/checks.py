@@ -53,6 +53,7 @@ def _check_counts(config: ConfigDict) -> None:
     """Numbers that must be positive."""
     for key in (
         'training_steps',
+        'replicas',
         'log_train_data_interval',
         'save_checkpoint_interval',
         'max_checkpoints_to_keep',
@@ -180,6 +181,8 @@ def _check_population(config: ConfigDict) -> None:
         require(config, 'population.graph', group.graph is None, 'is not read with pairing=fixed')
     else:
         require(config, 'population.pairs', group.pairs is None, 'is read only with pairing=fixed')
+    _check_structure(config)
+    _check_paces(config)
     imitate = config.updates.imitate
     teachers = ('best', 'worst', 'random')
     require(config, 'updates.imitate.teacher', imitate.teacher in teachers, _one(*teachers))
@@ -192,8 +195,42 @@ def _check_population(config: ConfigDict) -> None:
             1 <= imitate.num_students <= most,
             f'must lie between 1 and {most}, as there are {group.num_speakers} speakers',
         )
+    reset, whom = config.updates.reset, ('speaker', 'listener', 'pair', 'all')
+    require(config, 'updates.reset.who', reset.who in whom, _one(*whom))
+    if reset.every is not None:
+        require(config, 'updates.reset.every', reset.every >= 1, 'must be at least 1')
     ema = config.optimizer.target_ema
     require(config, 'optimizer.target_ema', 0 <= ema <= 1, 'is a decay: it must lie in [0, 1]')
+
+
+def _check_structure(config: ConfigDict) -> None:
+    group = config.population
+    structures = ('mixing', 'partitioned', 'isolated')
+    require(config, 'population.structure', group.structure in structures, _one(*structures))
+    if group.structure == 'mixing':
+        return
+    same = group.num_speakers == group.num_listeners
+    sentence = 'needs as many listeners as speakers, to each its own'
+    require(config, 'population.structure', same, sentence)
+    for key in ('graph', 'pairs') if group.structure == 'isolated' else ('listener_learns',):
+        sentence = f'cannot be set with population.structure={group.structure!r}, which sets it'
+        require(config, f'population.{key}', group[key] is None, sentence)
+
+
+def _check_paces(config: ConfigDict) -> None:
+    """What differs between the agents of one role."""
+    for role in ('speaker', 'listener'):
+        count = config.population[f'num_{role}s']
+        for name, most in (('speeds', math.inf), ('chances', 1.0)):
+            values = config.population[f'{role}_{name}']
+            good = values is None or (
+                len(values) == count
+                and all(isinstance(x, int | float) and 0 <= x <= most for x in values)
+                and all(map(math.isfinite, values))
+            )
+            kind = 'probability' if name == 'chances' else 'number, 0 or more'
+            sentence = f'must hold a {kind}, for each of the {count} {role}s'
+            require(config, f'population.{role}_{name}', good, sentence)
 
 
 def _check_evaluation(config: ConfigDict, source: Source) -> None:

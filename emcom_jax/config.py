@@ -56,6 +56,7 @@ def base() -> ConfigDict:
     config.log_train_data_interval = 100
     config.save_checkpoint_interval = 1000
     config.max_checkpoints_to_keep = 3
+    config.replicas = 1  # Independent populations, of random_seed, random_seed + 1, ...
     # The run: a directory; None means runs/<recipe>[-<variant>].
     config.run_dir = placeholder(str)
     config.from_run = placeholder(str)  # Start from the agents of this run directory.
@@ -125,9 +126,14 @@ def base() -> ConfigDict:
         'pairs_per_step': 1,
         'pairing': 'matching',  # matching | independent | fixed
         'pairs': placeholder(tuple),  # fixed: the (speaker, listener) pairs of every step.
+        'structure': 'mixing',  # mixing | partitioned | isolated (listener i is speaker i's own).
         'graph': placeholder(tuple),  # (speaker, listener) pairs that may meet; None: all.
         'speaker_learns': placeholder(tuple),  # Pairs whose games teach the speaker; None: all.
         'listener_learns': placeholder(tuple),  # Pairs whose games teach the listener; None: all.
+        'speaker_speeds': placeholder(tuple),  # Factor of each speaker's learning rate; None: 1.
+        'listener_speeds': placeholder(tuple),
+        'speaker_chances': placeholder(tuple),  # Probability that a game teaches it; None: 1.
+        'listener_chances': placeholder(tuple),
         'execution': 'auto',  # vmap | map | unroll | auto
         'updates_per_call': 50,  # Steps in one compiled call, at most; a call takes seconds.
     }
@@ -136,6 +142,10 @@ def base() -> ConfigDict:
             'every': placeholder(int),  # Steps between imitations; None: never.
             'teacher': 'best',  # best | worst | random, of the speakers drawn.
             'num_students': 1,
+        },
+        'reset': {
+            'every': placeholder(int),  # Steps between resets; None: never.
+            'who': 'pair',  # speaker | listener | pair (of random agents) | all
         },
     }
     config.evaluation = {

@@ -19,15 +19,13 @@ Judged = tuple[Array, Array, Array]  # correct [Q, L, N], loss [Q, L, N], vote [
 class Evaluator:
     """Evaluates populations of one game; compiles once for each size of split.
 
-    The draws of candidates depend on the config's seed alone, so that two evaluations of one split
-    play with the same candidates.
+    The draws of candidates depend on a seed alone, so that two evaluations of one split with one
+    seed play with the same candidates.
     """
 
     def __init__(self, game: Game, config: ConfigDict):
         self._game = game
         self._config = config.evaluation
-        key = jax.random.fold_in(jax.random.key(config.random_seed), 0)
-        self._inputs_key, self._channel_key, self._candidates_key = jax.random.split(key, 3)
         self._cross_play = jax.jit(self._play_all, static_argnums=2)
 
     def num_candidates(self, size: int) -> tuple[int, ...]:
@@ -36,10 +34,14 @@ class Evaluator:
             return (0,)
         return tuple(sorted({min(count, size) for count in self._config.num_candidates}))
 
-    def __call__(self, population: Population, bank: Bank, split: str, step: int) -> EvalRecord:
-        """Evaluates a population (on one device) on the bank of a split."""
+    def __call__(
+        self, population: Population, bank: Bank, split: str, step: int, seed: int
+    ) -> EvalRecord:
+        """Evaluates a population (one replica, on one device) on the bank of a split."""
         counts = self.num_candidates(bank.inputs.shape[0])
-        messages, lengths, judged = jax.device_get(self._cross_play(population, bank, counts))
+        key = jax.random.fold_in(jax.random.key(seed), 0)
+        played = self._cross_play(population, bank, counts, key)
+        messages, lengths, judged = jax.device_get(played)
         correct, loss, vote = judged
         return EvalRecord(
             split=split,
@@ -56,7 +58,10 @@ class Evaluator:
             vote=np.moveaxis(vote, 0, 1),
         )
 
-    def _play_all(self, population: Population, bank: Bank, counts: tuple[int, ...]) -> Any:
+    def _play_all(
+        self, population: Population, bank: Bank, counts: tuple[int, ...], key: Key
+    ) -> Any:
+        inputs_key, channel_key, candidates_key = jax.random.split(key, 3)
         listeners = population.listeners.agent
         shared = population.shared.agent
 
@@ -66,9 +71,9 @@ class Evaluator:
 
             def play(listener: Agent, rows: Array) -> tuple[Message, Guess]:
                 noise = self._config.channel_noise
-                batch = look_at(bank, rows, rows, self._inputs_key, self._config.input_noise)
+                batch = look_at(bank, rows, rows, inputs_key, self._config.input_noise)
                 pair = Pair(speaker, listener, None, shared)
-                episode = self._game.play_greedy(pair, self._channel_key, batch, noise)
+                episode = self._game.play_greedy(pair, channel_key, batch, noise)
                 return episode.utterance.message, episode.guess
 
             def of_rows(rows: Array) -> tuple[Message, Guess]:
@@ -78,14 +83,14 @@ class Evaluator:
             message = jax.tree.map(lambda leaf: leaf[0], message)
             spoken = message.symbols if self._game.kind == 'symbols' else message.relaxed
             lengths = message.mask.sum(axis=1).astype(jnp.int32)
-            return spoken, lengths, self._judge(guess, bank, counts)
+            return spoken, lengths, self._judge(guess, bank, counts, candidates_key)
 
         return jax.lax.map(of_speaker, population.speakers.agent)
 
-    def _judge(self, guess: Guess, bank: Bank, counts: tuple[int, ...]) -> Judged:
+    def _judge(self, guess: Guess, bank: Bank, counts: tuple[int, ...], key: Key) -> Judged:
         if not self._game.has_candidates:
             return _judge_names(guess, bank)
-        keys = jax.random.split(self._candidates_key, self._config.redraws)
+        keys = jax.random.split(key, self._config.redraws)
 
         def with_count(count: int) -> Judged:
             drawn = jax.lax.map(lambda key: self._judge_draw(guess, key, count), keys)

@@ -26,20 +26,32 @@ class Optimizers(NamedTuple):
     shared: Optimizer
 
 
+class Pace(NamedTuple):
+    """From which games the agents of one role learn, and how fast (Rita et al. 2022).
+
+    learns: bool [S, L], whether the games of that pair teach the agent.
+    chance: [S] or [L], the probability that a game that would teach it does; None: 1.
+    speed: [S] or [L], the factor of its learning rate; None: 1.
+    """
+
+    learns: np.ndarray
+    chance: np.ndarray | None
+    speed: np.ndarray | None
+
+
 class Meetings(NamedTuple):
     """Who meets whom, and who learns from it.
 
     draw: key -> (speakers [P], listeners [P]) int32.
     disjoint: whether no agent that learns is in two pairs of a step (so pairs may run at once).
     everyone: whether every agent plays once in each step, speaker i in pair i.
-    speaker_learns, listener_learns: bool [S, L].
+    paces: of speakers and of listeners.
     """
 
     draw: Callable[[Key], tuple[Array, Array]]
     disjoint: bool
     everyone: bool
-    speaker_learns: np.ndarray
-    listener_learns: np.ndarray
+    paces: tuple[Pace, Pace]
 
 
 def init_population(
@@ -91,6 +103,9 @@ def make_meetings(config: ConfigDict) -> Meetings:
         al. 2022), executed one after the other.
     fixed: the listed pairs at every step.
 
+    structure: 'partitioned' lets all meet, but a listener learns from its own speaker alone (that
+        of the same number); under 'isolated' it meets no other (Michel et al. 2023).
+
     Raises:
       ValueError: an agent that does not exist, or too few pairs in the graph.
     """
@@ -103,6 +118,10 @@ def make_meetings(config: ConfigDict) -> Meetings:
     graph = _mask('population.graph', config.graph, shape)
     speaker_learns = _mask('population.speaker_learns', config.speaker_learns, shape)
     listener_learns = _mask('population.listener_learns', config.listener_learns, shape)
+    if config.structure == 'isolated':
+        graph = np.eye(speakers, dtype=bool)
+    if config.structure == 'partitioned':
+        listener_learns = np.eye(speakers, dtype=bool)
 
     def constant(pairs: np.ndarray) -> Callable[[Key], tuple[Array, Array]]:
         return lambda _: (jnp.asarray(pairs[:, 0]), jnp.asarray(pairs[:, 1]))
@@ -118,7 +137,15 @@ def make_meetings(config: ConfigDict) -> Meetings:
     else:
         draw, disjoint = _matchings(graph, count), True
     everyone = speakers == listeners == count and config.pairing == 'matching'
-    return Meetings(draw, disjoint, everyone, speaker_learns, listener_learns)
+    paces = (
+        Pace(speaker_learns, _array(config.speaker_chances), _array(config.speaker_speeds)),
+        Pace(listener_learns, _array(config.listener_chances), _array(config.listener_speeds)),
+    )
+    return Meetings(draw, disjoint, everyone, paces)
+
+
+def _array(values: tuple | None) -> np.ndarray | None:
+    return None if values is None else np.asarray(values, np.float32)
 
 
 def _mask(key: str, pairs: tuple | None, shape: tuple[int, int]) -> np.ndarray:
@@ -213,7 +240,7 @@ def choose_execution(config: ConfigDict, batch_size: int, disjoint: bool, agents
       config: the population group.
       batch_size: of one device.
       disjoint: `Meetings.disjoint`.
-      agents: a stack of agents' parameters.
+      agents: a stack of agents' parameters, of one replica.
 
     Raises:
       ValueError: 'vmap' is asked for, but an agent that learns may meet twice in a step.
@@ -230,6 +257,18 @@ def choose_execution(config: ConfigDict, batch_size: int, disjoint: bool, agents
         return 'unroll'
     if not disjoint:
         return 'map'
+    return _at_once_or_not(batch_size, agents)
+
+
+def choose_replicas(config: ConfigDict, batch_size: int, agents: Tree) -> str:
+    """Returns how replicas are executed, 'vmap', 'map' or 'unroll': as `choose_execution`, but
+    replicas share no agent."""
+    if config.execution != 'auto':
+        return config.execution
+    return _at_once_or_not(batch_size, agents)
+
+
+def _at_once_or_not(batch_size: int, agents: Tree) -> str:
     largest = max(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(agents))
     large = batch_size * largest > _LARGE and jax.default_backend() == 'cpu'
     return 'map' if large else 'vmap'

@@ -1,68 +1,83 @@
-"""Many steps in one compiled call."""
+"""Many steps of several replicas in one compiled call."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from emcom_jax.types import Array, Bank, Batch, Key, Population, Tree
-from emcom_jax.updates import Scalars, Update
+from emcom_jax.updates import Scalars, Update, unrolled
 
 # Multiplications that one call should not exceed, so that it takes a second or two: in the middle
 # of a call there is no progress to show, and nobody can stop the run.
 _CALL = {'cpu': 2e11, 'gpu': 2e13, 'tpu': 2e13}
 
 
+class Periodic(NamedTuple):
+    """An update that comes after every `every`-th step; its scalars are single numbers."""
+
+    every: int
+    update: Update
+
+
 def repeat(
     communicate: Update,
-    imitate: Update | None,
-    imitate_every: int | None,
+    periodic: Sequence[Periodic],
     draw: Callable[[Bank, Key, Array], Batch],
+    execution: str,
 ) -> Callable[[Population, Bank, Key, Array, Array], tuple[Population, Array, Scalars]]:
-    """Makes the function that does many steps: (population, bank, key, start, count) ->
+    """Makes the function that does many steps: (population, bank, keys, start, count) ->
     (population, steps done, scalars).
 
-    `count` is traced, so one compiled program serves every number of steps. The loop ends at a
-    step whose loss or gradient is not finite; then fewer than `count` steps are done. What a step
-    draws depends on the run's key and the step's number alone, so a run that was interrupted goes
-    on as it would have.
+    The population is a stack of R replicas, and each has its key, [R]: what a replica draws depends
+    on its key and the step's number alone, so a run that was interrupted goes on as it would have,
+    and replicas know nothing of each other. `execution` says how they are computed: 'vmap' all at
+    once, 'map' or 'unroll' one after the other.
 
-    The scalars are [S, L]: of speaker s and listener l, the mean over the steps in which they met,
-    nan where they did not. `speaker_accuracy` [S] and `listener_accuracy` [L] are the agents'
-    moving averages; `imitation_loss` is nan where no step imitated.
+    `count` is traced, so one compiled program serves every number of steps. The loop ends at a
+    step whose loss or gradient is not finite; then fewer than `count` steps are done.
+
+    The scalars are [R, S, L]: of speaker s and listener l, the mean over the steps in which they
+    met, nan where they did not. `speaker_accuracy` [R, S] and `listener_accuracy` [R, L] are the
+    agents' moving averages. Those of periodic updates [R] are means over the steps that had one,
+    nan if none had.
     """
 
     def step_once(
-        members: Population, bank: Bank, keys: tuple[Key, Key], step: Array
-    ) -> tuple[Population, Scalars, tuple[Array, Array]]:
-        """Returns the population; the sum of each scalar by pair, and of one for each meeting; the
-        loss of an imitation, and whether there was one."""
-        batch = draw(bank, keys[0], step)
-        play_key, imitate_key = jax.random.split(jax.random.fold_in(keys[1], step))
-        members, scalars = communicate(play_key, step, members, batch)
+        members: Population, bank: Bank, key: Key, step: Array
+    ) -> tuple[Population, tuple[Scalars, list[Scalars]]]:
+        """One replica. Returns the population; the sum of each scalar by pair, with 1 for each
+        meeting; of each periodic update the scalars, with 1 if it was due."""
+        data_key, step_key = jax.random.split(key)
+        step_key = jax.random.fold_in(step_key, step)
+        batch = draw(bank, data_key, step)
+        members, scalars = communicate(jax.random.fold_in(step_key, 0), step, members, batch)
         met = (scalars.pop('speaker'), scalars.pop('listener'))
         sizes = (members.speakers.updates.shape[0], members.listeners.updates.shape[0])
         scalars['meetings'] = jnp.ones(met[0].shape)
         sums = {name: jnp.zeros(sizes).at[met].add(each) for name, each in scalars.items()}
-        none = (jnp.zeros(()), jnp.zeros(()))
-        if imitate is None or imitate_every is None:
-            return members, sums, none
+        rest = []
+        for number, (every, update) in enumerate(periodic, start=1):
+            key = jax.random.fold_in(step_key, number)
 
-        def learn_from_each_other(now: Population) -> tuple[Population, tuple[Array, Array]]:
-            now, scalars = imitate(imitate_key, step, now, batch)
-            return now, (scalars['imitation_loss'], jnp.ones(()))
+            def now(members: Population, update: Update = update, key: Key = key) -> Any:
+                return update(key, step, members, batch)
 
-        due = (step + 1) % imitate_every == 0
-        members, imitated = jax.lax.cond(
-            due, learn_from_each_other, lambda now: (now, none), members
-        )
-        return members, sums, imitated
+            none = _zeros(jax.eval_shape(now, members)[1])
+            due = (step + 1) % every == 0
+            members, scalars = jax.lax.cond(due, now, lambda members, n=none: (members, n), members)
+            rest.append(scalars | {'count': due.astype(jnp.float32)})
+        return members, (sums, rest)
 
     def many(
-        members: Population, bank: Bank, key: Key, start: Array, count: Array
+        members: Population, bank: Bank, keys: Key, start: Array, count: Array
     ) -> tuple[Population, Array, Scalars]:
-        data_key, step_key = jax.random.split(key)
+        def all_once(members: Population, step: Array) -> tuple[Population, Any]:
+            def one(members: Population, key: Key) -> tuple[Population, Any]:
+                return step_once(members, bank, key, step)
+
+            return over_replicas(one, execution)(members, keys)
 
         def go_on(carry: Any) -> Array:
             done, finite, *_ = carry
@@ -70,33 +85,45 @@ def repeat(
 
         def body(carry: Any) -> Any:
             done, _, members, sums = carry
-            members, scalars, imitated = step_once(
-                members, bank, (data_key, step_key), start + done
-            )
-            finite = jnp.isfinite(scalars['loss'] + scalars['gradient_norm']).all()
-            sums = jax.tree.map(jnp.add, sums, (scalars, imitated))
-            return done + finite, finite, members, sums
+            members, new = all_once(members, start + done)
+            finite = jnp.isfinite(new[0]['loss'] + new[0]['gradient_norm']).all()
+            return done + finite, finite, members, jax.tree.map(jnp.add, sums, new)
 
-        shapes = jax.eval_shape(step_once, members, bank, (data_key, step_key), start)[1:]
-        zeros = jax.tree.map(lambda one: jnp.zeros(one.shape, one.dtype), shapes)
+        zeros = _zeros(jax.eval_shape(all_once, members, start)[1])
         carry = (jnp.zeros_like(count), jnp.array(True), members, zeros)
-        done, _, members, (sums, imitated) = jax.lax.while_loop(go_on, body, carry)
+        done, _, members, (sums, rest) = jax.lax.while_loop(go_on, body, carry)
         meetings = sums.pop('meetings')
         scalars = {name: each / meetings for name, each in sums.items()}
         scalars['speaker_accuracy'] = members.speakers.accuracy
         scalars['listener_accuracy'] = members.listeners.accuracy
-        if imitate is not None:
-            scalars['imitation_loss'] = imitated[0] / imitated[1]
+        for each in rest:
+            times = each.pop('count')
+            scalars |= {name: total / times for name, total in each.items()}
         return members, done, scalars
 
     return many
+
+
+def over_replicas(function: Callable[..., Any], execution: str) -> Callable[..., Any]:
+    """Makes of a function of one replica's trees that of stacks of replicas, leaves [R, ...]."""
+
+    def of_all(*stacks: Tree) -> Any:
+        if jax.tree.leaves(stacks)[0].shape[0] == 1:  # A product in a batch of one is slower.
+            one = function(*jax.tree.map(lambda leaf: leaf[0], stacks))
+            return jax.tree.map(lambda leaf: leaf[None], one)
+        if execution == 'vmap':
+            return jax.vmap(function)(*stacks)
+        loop = jax.lax.scan if execution == 'map' else unrolled
+        return loop(lambda _, each: (None, function(*each)), None, stacks)[1]
+
+    return of_all
 
 
 def most_per_call(asked: int, pairs: int, batch_size: int, length: int, agents: Tree) -> int:
     """Returns how many of the `asked` steps one call should make, at least 1.
 
     Args:
-      pairs: that play in a step.
+      pairs: that play in a step, of all replicas.
       batch_size: of one device.
       length: symbols of a message, for each of which an agent's parameters are used.
       agents: the parameters of one speaker and one listener.
@@ -104,3 +131,7 @@ def most_per_call(asked: int, pairs: int, batch_size: int, length: int, agents: 
     size = sum(leaf.size for leaf in jax.tree.leaves(agents))
     step = 3 * pairs * batch_size * length * size  # Forward, and twice that backward.
     return max(1, min(asked, int(_CALL[jax.default_backend()] / step)))
+
+
+def _zeros(shapes: Tree) -> Tree:
+    return jax.tree.map(lambda one: jnp.zeros(one.shape, one.dtype), shapes)

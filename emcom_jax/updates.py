@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
 from emcom_jax.games.base import Game
 from emcom_jax.optimizers import Optimizer
@@ -26,12 +25,14 @@ ACCURACY_DECAY = 0.99  # Of an agent's training accuracy (Chaabouni et al. 2022,
 
 
 class Results(NamedTuple):
-    """What came of a play for one agent: gradient, new state, accuracy, whether it learns of it."""
+    """What came of a play for one agent: gradient, new state, accuracy, whether it learns of it,
+    and the factor of what it learns (None: 1)."""
 
     grads: Tree
     state: Tree
     accuracy: Array
     learns: Array
+    speed: Array | None = None
 
 
 def communicate(
@@ -50,9 +51,20 @@ def communicate(
 
     The scalars are means over examples, for each pair, [P]; 'speaker' and 'listener' tell whose.
     """
-    speaker_learns, listener_learns = map(
-        jnp.asarray, (meetings.speaker_learns, meetings.listener_learns)
-    )
+
+    def outcome(
+        role: int, grads: Tree, state: Tree, accuracy: Array, ids: Any, key: Key
+    ) -> Results:
+        """Of one pair, for its speaker (role 0) or its listener (role 1)."""
+        pace = meetings.paces[role]
+        learns, speed = jnp.asarray(pace.learns)[ids], None
+        if pace.chance is not None:
+            # The play splits the key, which is to fold in 0 and 1.
+            drawn = jax.random.uniform(jax.random.fold_in(key, 2 + role))
+            learns &= drawn < jnp.asarray(pace.chance)[ids[role]]
+        if pace.speed is not None:
+            speed = jnp.asarray(pace.speed)[ids[role]]
+        return Results(grads, state, accuracy, learns, speed)
 
     def objective(
         params: tuple[Tree, Tree, Tree], pair: Pair, key: Key, batch: Batch, step: Array
@@ -70,17 +82,17 @@ def communicate(
         loss = jnp.zeros(())
         scalars = {}
         for name, term in terms.items():
-            total = _sum_over_devices(term.weight.sum(), axis_name)
+            total = sum_over_devices(term.weight.sum(), axis_name)
             part = (term.value * term.weight).sum() / total
             loss += term.coefficient * part
-            scalars[name] = _sum_over_devices(part, axis_name)
-        scalars['loss'] = _sum_over_devices(loss, axis_name)
+            scalars[name] = sum_over_devices(part, axis_name)
+        scalars['loss'] = sum_over_devices(loss, axis_name)
         return loss, (scalars, pair)
 
     def learn_speaker(
         speaker: Learner, target: Tree, results: Results, step: Array
     ) -> tuple[Learner, Tree]:
-        speaker = _learn(optimizers.speaker, speaker, results, step)
+        speaker = learn(optimizers.speaker, speaker, results, step)
         moved = jax.tree.map(
             lambda old, new: target_ema * old + (1 - target_ema) * new, target, speaker.agent.params
         )
@@ -110,15 +122,18 @@ def communicate(
 
         params = (speakers.agent.params, reading.params, shared.agent.params)
         grads, (scalars, pairs) = jax.grad(total, has_aux=True)(params)
-        grads = _sum_over_devices(grads, axis_name)
+        grads = sum_over_devices(grads, axis_name)
         accuracy = scalars['accuracy']
         scalars['gradient_norm'] = jax.vmap(_norm)(grads[:2])
-        said = Results(grads[0], pairs.speaker.state, accuracy, speaker_learns[ids])
-        heard = Results(grads[1], pairs.listener.state, accuracy, listener_learns[ids])
+        states = (pairs.speaker.state, pairs.listener.state)
+        said, heard = (
+            jax.vmap(partial(outcome, role))(grads[role], states[role], accuracy, ids, keys)
+            for role in (0, 1)
+        )
         if meetings.everyone:
             heard = take(heard, jnp.argsort(ids[1]))
         speakers, targets = jax.vmap(partial(learn_speaker, step=step))(speakers, targets, said)
-        learn_listener = partial(_learn, optimizers.listener, step=step)
+        learn_listener = partial(learn, optimizers.listener, step=step)
         listeners = jax.vmap(learn_listener)(listeners, heard)
         if not meetings.everyone:
             speakers = put(population.speakers, ids[0], speakers)
@@ -139,20 +154,20 @@ def communicate(
         params = (speaker.agent.params, listener.agent.params, shared.params)
         pair = Pair(speaker.agent, listener.agent, target, shared)
         grads, (scalars, pair) = jax.grad(objective, has_aux=True)(params, pair, key, batch, step)
-        grads = _sum_over_devices(grads, axis_name)
+        grads = sum_over_devices(grads, axis_name)
         accuracy = scalars['accuracy']
         scalars['gradient_norm'] = _norm(grads[:2])
-        said = Results(grads[0], pair.speaker.state, accuracy, speaker_learns[ids])
-        heard = Results(grads[1], pair.listener.state, accuracy, listener_learns[ids])
+        said = outcome(0, grads[0], pair.speaker.state, accuracy, ids, key)
+        heard = outcome(1, grads[1], pair.listener.state, accuracy, ids, key)
         speaker, target = learn_speaker(speaker, target, said, step)
-        listener = _learn(optimizers.listener, listener, heard, step)
+        listener = learn(optimizers.listener, listener, heard, step)
         return (speaker, listener, target), (grads[2], pair.shared.state, scalars)
 
     def one_by_one(
         population: Population, ids: Any, keys: Key, batch: Batch, step: Array
     ) -> tuple[Population, Tree, Tree, Scalars]:
         shared = population.shared.agent
-        loop = jax.lax.scan if execution == 'map' else _unrolled
+        loop = jax.lax.scan if execution == 'map' else unrolled
 
         def replace(members: Population, ids: Any, learners: Any) -> Population:
             speakers, listeners, targets = learners
@@ -198,62 +213,19 @@ def communicate(
         grads = jax.tree.map(lambda leaf: leaf / count, grads)
         accuracy = scalars['accuracy'].mean()
         results = Results(grads, state, accuracy, jnp.array(True))
-        shared = _learn(optimizers.shared, population.shared, results, step)
+        shared = learn(optimizers.shared, population.shared, results, step)
         scalars |= {'speaker': ids[0], 'listener': ids[1]}
         return population._replace(shared=shared), scalars
 
     return update
 
 
-def imitate(
-    game: Game, optimizers: Optimizers, config: ConfigDict, axis_name: str | None
-) -> Update:
-    """Makes the update in which students learn the greedy messages of a teacher (Chaabouni et al.
-    2022, section 2.3): of `num_students + 1` speakers drawn, the teacher has the best (or worst)
-    average accuracy, or is any; with one speaker it imitates itself.
-
-    The students use their own optimisers; listeners and EMA targets stay.
-    """
-
-    def update(
-        key: Key, step: Array, population: Population, batch: Batch
-    ) -> tuple[Population, Scalars]:
-        speakers = population.speakers
-        total = speakers.updates.shape[0]
-        drawn = jax.random.permutation(key, total)[: config.num_students + 1]
-        skill = jnp.nan_to_num(speakers.accuracy[drawn])  # Who never played knows nothing.
-        rank = {'best': jnp.argmax(skill), 'worst': jnp.argmin(skill), 'random': jnp.array(0)}
-        first = rank[config.teacher]
-        teacher = take(speakers, drawn[first])
-        # The teacher's place is taken by the first drawn, so that all after it are students.
-        others = jnp.where(jnp.arange(drawn.shape[0]) == first, drawn[0], drawn)[1:]
-        students = drawn if total == 1 else others
-        message = game.say_greedy(teacher.agent, batch)
-
-        def learn(student: Learner) -> tuple[Learner, Array]:
-            def loss(params: Tree) -> Array:
-                values = game.imitation_loss(student.agent._replace(params=params), message, batch)
-                weight = _sum_over_devices(batch.weight.sum(), axis_name)
-                return (values * batch.weight).sum() / weight
-
-            value, grads = jax.value_and_grad(loss)(student.agent.params)
-            value, grads = _sum_over_devices((value, grads), axis_name)
-            results = Results(grads, student.agent.state, student.accuracy, jnp.array(True))
-            learned = _learn(optimizers.speaker, student, results, step)
-            return learned._replace(accuracy=student.accuracy), value
-
-        # One after the other: students are few, and their agents may be large.
-        learned, values = jax.lax.map(learn, take(speakers, students))
-        speakers = put(speakers, students, learned)
-        return population._replace(speakers=speakers), {'imitation_loss': values.mean()}
-
-    return update
-
-
-def _learn(optimizer: Optimizer, learner: Learner, results: Results, step: Array) -> Learner:
+def learn(optimizer: Optimizer, learner: Learner, results: Results, step: Array) -> Learner:
     """Returns the learner after one update, or as it was where it does not learn."""
     old = learner.agent.params
     params, opt_state = optimizer.update(results.grads, learner.opt_state, old, step)
+    if results.speed is not None:
+        params = jax.tree.map(lambda a, b: a + results.speed * (b - a), old, params)
     # The average starts at the first accuracy rather than at 0.
     before = jnp.where(jnp.isnan(learner.accuracy), results.accuracy, learner.accuracy)
     average = ACCURACY_DECAY * before + (1 - ACCURACY_DECAY) * results.accuracy
@@ -265,7 +237,7 @@ def _where(condition: Array, yes: Tree, no: Tree) -> Tree:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 
-def _sum_over_devices(tree: Tree, axis_name: str | None) -> Tree:
+def sum_over_devices(tree: Tree, axis_name: str | None) -> Tree:
     return tree if axis_name is None else jax.lax.psum(tree, axis_name)
 
 
@@ -275,7 +247,7 @@ def _norm(tree: Tree) -> Array:
     return jnp.sqrt(sum(jnp.sum(leaf @ jnp.ones(leaf.shape[-1])) for leaf in squares))
 
 
-def _unrolled(body: Callable, carry: Tree, xs: Tree) -> tuple[Tree, Tree]:
+def unrolled(body: Callable, carry: Tree, xs: Tree) -> tuple[Tree, Tree]:
     """`jax.lax.scan` without a loop: a convolution's gradient inside one is 50 times slower on a
     CPU (jax issue 12868)."""
     outputs = []

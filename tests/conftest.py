@@ -16,7 +16,7 @@ import pytest  # noqa: E402
 from ml_collections import ConfigDict  # noqa: E402
 
 from emcom_jax import config as config_lib  # noqa: E402
-from emcom_jax import steps, updates  # noqa: E402
+from emcom_jax import dynamics, steps, updates  # noqa: E402
 from emcom_jax.data.bank import draw, look_at, make_bank  # noqa: E402
 from emcom_jax.games import GAMES, Game  # noqa: E402
 from emcom_jax.optimizers import make_optimizer  # noqa: E402
@@ -31,6 +31,7 @@ from emcom_jax.types import (  # noqa: E402
     Population,
     Source,
     Split,
+    Term,
     Tree,
 )
 
@@ -156,7 +157,7 @@ def world(bank: Bank, batch: Batch) -> World:
     communicate = updates.communicate(
         game, optimizers, meetings, 'vmap', TARGET_EMA, axis_name=None
     )
-    imitate = updates.imitate(game, optimizers, config.updates.imitate, axis_name=None)
+    imitate = dynamics.imitate(game, optimizers, config.updates.imitate, axis_name=None)
 
     def draw_batch(bank_and_bad_step: tuple[Bank, Array], key: Key, step: Array) -> Batch:
         bank, bad_step = bank_and_bad_step
@@ -165,7 +166,17 @@ def world(bank: Bank, batch: Batch) -> World:
         return drawn._replace(speaker_inputs=spoiled)
 
     init = jax.jit(lambda key: init_population(game, optimizers, key, batch, 2, 2))
-    many = jax.jit(steps.repeat(communicate, imitate, 3, draw_batch))
+    every_third = [steps.Periodic(3, imitate)]
+    of_all = steps.repeat(communicate, every_third, draw_batch, 'vmap')
+
+    @jax.jit
+    def many(members: Population, bank: Any, key: Key, start: Array, count: Array) -> Any:
+        """Of one replica."""
+        stack = jax.tree.map(lambda leaf: leaf[None], members)
+        stack, done, scalars = of_all(stack, bank, key[None], start, count)
+        members, scalars = jax.tree.map(lambda leaf: leaf[0], (stack, scalars))
+        return members, done, scalars
+
     return World(config, game, optimizers, init(jax.random.key(0)), many)
 
 
@@ -174,3 +185,65 @@ def trained(world: World, bank: Bank) -> Population:
     """The population of `world`, after it has learnt to communicate."""
     start, count = np.int32(0), np.int32(1500)
     return world.many(world.fresh, (bank, np.int32(-1)), jax.random.key(0), start, count)[0]
+
+
+# --- a game of numbers ---
+
+
+class Sums:
+    """The speaker says a number of what it sees, the listener and a shared trunk add theirs, and
+    the sum should be 1. Each agent is one vector: small enough to do a step by hand."""
+
+    def init_speaker(self, key, batch):
+        weights = jax.random.normal(key, batch.speaker_inputs.shape[1:])
+        return Agent({'w': weights}, {'plays': jnp.zeros(())})
+
+    init_listener = init_shared = init_speaker
+
+    def play(self, pair, key, batch, step, forced=None):
+        speaker, listener, target, shared = pair
+        heard = batch.speaker_inputs @ (speaker.params['w'] + shared.params['w'] - target['w'])
+        heard += batch.listener_inputs @ listener.params['w'] + 0.01 * step
+        heard += 0.1 * jax.random.normal(key, heard.shape)
+
+        def played(agent):
+            return agent._replace(state={'plays': agent.state['plays'] + 1})
+
+        return heard, Pair(played(speaker), played(listener), target, played(shared))
+
+    def terms(self, episode, key, batch, axis_name):
+        wanted = 1 + 0.1 * jax.random.normal(key, episode.shape)
+        return {
+            'error': Term((episode - wanted) ** 2, batch.weight, 0.5),
+            'accuracy': Term(jax.nn.sigmoid(episode), batch.weight),
+        }
+
+    def say_greedy(self, speaker, batch):
+        return batch.speaker_inputs @ speaker.params['w']
+
+    def imitation_loss(self, speaker, message, batch):
+        return (self.say_greedy(speaker, batch) - message) ** 2
+
+
+SUMS = Sums()
+
+
+@pytest.fixture(scope='session')
+def optimizers():
+    config = tiny_config({'optimizer.listener.name': 'sgd', 'optimizer.listener.momentum': 0.9})
+    return Optimizers(*(make_optimizer(config.optimizer[role], 100) for role in ROLES))
+
+
+@pytest.fixture(scope='session')
+def weighted(batch):
+    return batch._replace(weight=jnp.array([1.0, 0.0, 2.0, 1.0, 0.0, 1.0, 1.0, 0.5]))
+
+
+def changed(before, after):
+    """Which agents of a stack are not what they were, to the bit."""
+    differs = jax.tree.map(
+        lambda old, new: ~np.isclose(old, new, 0, 0, equal_nan=True).reshape(len(new), -1).all(1),
+        before,
+        after,
+    )
+    return set(np.flatnonzero(np.any(jax.tree.leaves(differs), axis=0)).tolist())

@@ -80,6 +80,7 @@ REFUSED = [
         ({key: 0}, 'at least 1')
         for key in (
             'training_steps',
+            'replicas',
             'log_train_data_interval',
             'save_checkpoint_interval',
             'max_checkpoints_to_keep',
@@ -100,6 +101,7 @@ REFUSED = [
             'evaluation.batch_size',
             'evaluation.patience',
             'updates.imitate.every',
+            'updates.reset.every',
             'channel.length',
         )
     ),
@@ -123,6 +125,17 @@ REFUSED = [
     ({'population.pairs': ((0, 0),)}, 'only with pairing=fixed'),
     ({'updates.imitate.teacher': 'first'}, 'best, worst, random'),
     ({'updates.imitate.every': 5, 'updates.imitate.num_students': 2}, 'there are 1 speakers'),
+    ({'updates.reset.who': 'both'}, 'speaker, listener, pair, all'),
+    ({'population.structure': 'islands'}, 'mixing, partitioned, isolated'),
+    ({'population.num_speakers': 2, 'population.structure': 'isolated'}, 'as many listeners'),
+    ({'population.structure': 'isolated', 'population.graph': ((0, 0),)}, 'which sets it'),
+    (
+        {'population.structure': 'partitioned', 'population.listener_learns': ((0, 0),)},
+        'which sets it',
+    ),
+    ({'population.speaker_speeds': (1.0, 2.0)}, 'each of the 1 speakers'),
+    ({'population.listener_speeds': (-1.0,)}, '0 or more'),
+    ({'population.speaker_chances': (1.5,)}, 'a probability'),
     ({'optimizer.target_ema': 1.5}, r'in \[0, 1\]'),
     ({'evaluation.every': -1}, '0 .at the end only. or more'),
     ({'evaluation.num_candidates': ()}, 'at least 2'),

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from conftest import BATCH, ROLES, TARGET_EMA, drawn, tiny_config, tiny_source
 
-from emcom_jax import losses, steps, updates
+from emcom_jax import dynamics, losses, steps, updates
 from emcom_jax.data.bank import draw, look_at, make_bank
 from emcom_jax.games import AXIS, GAMES
 from emcom_jax.optimizers import make_optimizer
@@ -69,12 +69,12 @@ def train(way):
     communicate = updates.communicate(
         game, optimizers, make_meetings(config.population), 'unroll', TARGET_EMA, axis_name
     )
-    imitate = updates.imitate(game, optimizers, config.updates.imitate, axis_name)
+    imitate = dynamics.imitate(game, optimizers, config.updates.imitate, axis_name)
     batches = partial(draw, batch_size=BATCH, noise=0.2, axis_name=axis_name)
-    many = steps.repeat(communicate, imitate, 3, batches)
+    many = steps.repeat(communicate, [steps.Periodic(3, imitate)], batches, 'vmap')
 
-    fresh = drawn_population(game, optimizers, bank)
-    return WAYS[way](many, fresh, bank, jax.random.key(0), jnp.array(0), jnp.array(3))
+    fresh = jax.tree.map(lambda x: x[None], drawn_population(game, optimizers, bank))
+    return WAYS[way](many, fresh, bank, jax.random.key(0)[None], jnp.array(0), jnp.array(3))
 
 
 def drawn_population(game, optimizers, bank):

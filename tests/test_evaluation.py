@@ -55,7 +55,7 @@ def evaluate(answers, inputs=None, label=None, labels=None, **changes):
         *(Learner(agent, (), 0, 0) for agent in (says, hears)), {}, Learner(empty, (), 0, 0)
     )
     config = tiny_config({f'evaluation.{key}': value for key, value in changes.items()})
-    record = Evaluator(Tables(label), config)(population, bank, 'valid', 7)
+    record = Evaluator(Tables(label), config)(population, bank, 'valid', 7, config.random_seed)
     records.check(record)
     return record
 

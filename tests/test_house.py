@@ -27,6 +27,7 @@ FLOORS = (
     ('population',),
     ('updates',),
     ('steps',),
+    ('dynamics',),
     ('evaluation', 'checks'),
     ('experiments',),
     ('sweep',),

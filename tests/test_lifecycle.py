@@ -153,11 +153,37 @@ def test_one_off_evaluation_takes_the_best_checkpoint(straight: Path):
     assert line['evaluation']['num_candidates'] == [4, 16]
 
 
+def test_the_second_replica_is_the_run_with_the_next_seed(straight: Path, tmp_path: Path):
+    run = tmp_path / 'replicas'
+    code, _, errors = finish(command(run, 'replicas=2', 'random_seed=41'))
+    assert code == 0, errors
+    alone, together = (
+        np.load(straight / 'records' / 'test.npz'),
+        np.load(run / 'records' / 'test.1.npz'),
+    )
+    # Products in batches round otherwise, and a symbol may tip over.
+    assert np.mean(together['messages'] == alone['messages']) > 0.95
+    np.testing.assert_allclose(together['loss'].mean(), alone['loss'].mean(), rtol=0.02)
+    other = np.load(run / 'records' / 'test.0.npz')
+    assert np.mean(other['messages'] == alone['messages']) < 0.8
+    summary, one = (json.loads((at / 'summary.json').read_text()) for at in (run, straight))
+    values = summary['test']
+    each = values['accuracy@16_replicas']
+    np.testing.assert_allclose(each[1], one['test']['accuracy@16'], atol=0.02)
+    np.testing.assert_allclose(values['accuracy@16'], np.mean(each))
+    np.testing.assert_allclose(values['accuracy@16_se'], np.std(each, ddof=1) / 2**0.5)
+    train = [line for line in lines(run) if line['split'] == 'train'][0]
+    assert np.shape(train['loss']) == (2, 2, 2) and np.shape(train['listener_accuracy']) == (2, 2)
+    assert (
+        'replicas=3, but' in finish(command(tmp_path / 'more', 'replicas=3', f'from_run={run}'))[2]
+    )
+
+
 def test_other_shapes_are_named(straight: Path, tmp_path: Path):
     arguments = command(tmp_path / 'wider', f'from_run={straight}', 'speaker.hidden_size=24')
     code, _, errors = finish(arguments)
     assert code == 2
-    assert 'lstm/weights: checkpoint [2, 27, 64], this config [2, 35, 96]' in errors
+    assert 'policy/~/linear_0/w: checkpoint [1, 2, 16, 5], this config [1, 2, 24, 5]' in errors
     assert 'Traceback' not in errors
 
 

@@ -10,21 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
-from conftest import BATCH, ROLES, TARGET_EMA, tiny_config
+from conftest import BATCH, SUMS, TARGET_EMA, changed, tiny_config
 
 from emcom_jax import updates
 from emcom_jax.data.bank import draw
-from emcom_jax.optimizers import make_optimizer
 from emcom_jax.population import (
-    Optimizers,
     choose_execution,
+    choose_replicas,
     init_population,
     make_meetings,
     put,
     take,
 )
 from emcom_jax.steps import most_per_call
-from emcom_jax.types import Agent, Learner, Pair, Term
+from emcom_jax.types import Agent, Learner, Pair
 
 KEY = jax.random.key(0)
 NEVER = np.int32(-1)  # The step at which the inputs of `world` are spoiled.
@@ -165,6 +164,25 @@ def test_how_pairs_are_executed(execution, pairs, batch_size, disjoint, chosen):
     assert choose_execution(config, batch_size, disjoint, agents) == chosen
 
 
+def test_how_replicas_are_executed():
+    agents = {'w': np.zeros((3, 6, 6))}
+    config = tiny_config({'population.pairing': 'independent'}).population
+    assert choose_replicas(config, 8, agents) == 'vmap'
+    assert choose_replicas(config, 10**7, agents) == 'map'
+    config = tiny_config({'population.execution': 'unroll'}).population
+    assert choose_replicas(config, 8, agents) == 'unroll'
+
+
+def test_of_an_isolated_pair_nobody_else_is_met_and_a_partition_teaches_its_own():
+    changes = {'num_speakers': 4, 'pairs_per_step': 3}
+    isolated = meetings(structure='isolated', **changes)
+    assert set(met(draw_many(isolated))) == {(i, i) for i in range(4)}
+    partitioned = meetings(structure='partitioned', **changes)
+    assert set(met(draw_many(partitioned))) == set(itertools.product(range(4), repeat=2))
+    assert partitioned.paces[0].learns.all()
+    np.testing.assert_array_equal(partitioned.paces[1].learns, np.eye(4, dtype=bool))
+
+
 def test_pairs_that_share_a_learner_are_not_executed_at_once():
     config = tiny_config({'population.execution': 'vmap', 'population.pairing': 'independent'})
     with pytest.raises(ValueError, match="execution='vmap'.*pairing='independent'.*'map'"):
@@ -207,44 +225,6 @@ def test_an_agent_does_not_depend_on_the_size_of_the_population(optimizers, batc
 # --- one step, in a game of numbers ---------------------------------------------------------------
 
 
-class Sums:
-    """The speaker says a number of what it sees, the listener and a shared trunk add theirs, and
-    the sum should be 1. Each agent is one vector: small enough to do a step by hand."""
-
-    def init_speaker(self, key, batch):
-        weights = jax.random.normal(key, batch.speaker_inputs.shape[1:])
-        return Agent({'w': weights}, {'plays': jnp.zeros(())})
-
-    init_listener = init_shared = init_speaker
-
-    def play(self, pair, key, batch, step, forced=None):
-        speaker, listener, target, shared = pair
-        heard = batch.speaker_inputs @ (speaker.params['w'] + shared.params['w'] - target['w'])
-        heard += batch.listener_inputs @ listener.params['w'] + 0.01 * step
-        heard += 0.1 * jax.random.normal(key, heard.shape)
-
-        def played(agent):
-            return agent._replace(state={'plays': agent.state['plays'] + 1})
-
-        return heard, Pair(played(speaker), played(listener), target, played(shared))
-
-    def terms(self, episode, key, batch, axis_name):
-        wanted = 1 + 0.1 * jax.random.normal(key, episode.shape)
-        return {
-            'error': Term((episode - wanted) ** 2, batch.weight, 0.5),
-            'accuracy': Term(jax.nn.sigmoid(episode), batch.weight),
-        }
-
-    def say_greedy(self, speaker, batch):
-        return batch.speaker_inputs @ speaker.params['w']
-
-    def imitation_loss(self, speaker, message, batch):
-        return (self.say_greedy(speaker, batch) - message) ** 2
-
-
-SUMS = Sums()
-
-
 @partial(jax.jit, static_argnums=0)
 def play_alone(game, key, step, speaker, listener, target, trunk, batch):
     """Returns of one pair the gradients, the means over examples, and the pair afterwards."""
@@ -277,6 +257,25 @@ def moved(old, new):
     return TARGET_EMA * old + (1 - TARGET_EMA) * new
 
 
+def taught(drawn, role, ids, key):
+    """Whether a game teaches the agent of that role."""
+    pace = drawn.paces[role]
+    if pace.chance is not None and drawn_number(role, key) >= pace.chance[ids[role]]:
+        return False
+    return bool(pace.learns[ids])
+
+
+def drawn_number(role, key):
+    return jax.random.uniform(jax.random.fold_in(key, 2 + role))
+
+
+def part_of_the_way(old, new, speeds, index):
+    """The learner, whose parameters went only a part of the way (or further)."""
+    speed = 1.0 if speeds is None else speeds[index]
+    params = jax.tree.map(lambda a, b: a + speed * (b - a), old.agent.params, new.agent.params)
+    return new._replace(agent=new.agent._replace(params=params))
+
+
 def step_by_hand(game, optimizers, drawn, key, step, population, batch):
     """What `updates.communicate` should do: one pair after the other, each a pair alone."""
     meet_key, play_key = jax.random.split(key)
@@ -289,13 +288,17 @@ def step_by_hand(game, optimizers, drawn, key, step, population, batch):
         gradients, means, pair = play_alone(game, pair_key, step, *players, batch)
         scalars.append((gradients[2], means, pair.shared.state))
         now = (means['accuracy'], step)
-        if drawn.speaker_learns[s, t]:
+        if taught(drawn, 0, (s, t), pair_key):
+            old = speaker
             speaker = learnt(optimizers.speaker, speaker, gradients[0], pair.speaker.state, *now)
+            speaker = part_of_the_way(old, speaker, drawn.paces[0].speed, s)
             target = jax.tree.map(moved, target, speaker.agent.params)
-        if drawn.listener_learns[s, t]:
+        if taught(drawn, 1, (s, t), pair_key):
+            old = listener
             listener = learnt(
                 optimizers.listener, listener, gradients[1], pair.listener.state, *now
             )
+            listener = part_of_the_way(old, listener, drawn.paces[1].speed, t)
         population = population._replace(
             speakers=placed(population.speakers, s, speaker),
             listeners=placed(population.listeners, t, listener),
@@ -308,21 +311,10 @@ def step_by_hand(game, optimizers, drawn, key, step, population, batch):
 
 
 @pytest.fixture(scope='module')
-def optimizers():
-    config = tiny_config({'optimizer.listener.name': 'sgd', 'optimizer.listener.momentum': 0.9})
-    return Optimizers(*(make_optimizer(config.optimizer[role], 100) for role in ROLES))
-
-
-@pytest.fixture(scope='module')
 def beginners(optimizers, batch):
     """Three speakers and four listeners whose EMA targets are elsewhere."""
     population = init_population(SUMS, optimizers, KEY, batch, 3, 4)
     return population._replace(targets=jax.tree.map(lambda leaf: 0.9 * leaf, population.targets))
-
-
-@pytest.fixture(scope='module')
-def weighted(batch):
-    return batch._replace(weight=jnp.array([1.0, 0.0, 2.0, 1.0, 0.0, 1.0, 1.0, 0.5]))
 
 
 GROUPS = {
@@ -349,8 +341,14 @@ GROUPS = {
         'listener_learns': ((0, 0), (1, 1), (2, 2)),
     },
 }
+GROUPS['paced'] = GROUPS['everyone'] | {
+    'speaker_speeds': (0.5, 1.0, 2.0),
+    'listener_speeds': (1.0, 0.0, 0.25),
+    'speaker_chances': (1.0, 0.5, 0.5),
+    'listener_chances': (0.5, 0.5, 1.0),
+}
 WAYS = [
-    *itertools.product(('vmap', 'map', 'unroll'), ('apart', 'everyone')),
+    *itertools.product(('vmap', 'map', 'unroll'), ('apart', 'everyone', 'paced')),
     *itertools.product(('map', 'unroll'), ('together',)),
 ]
 
@@ -361,7 +359,7 @@ def two_steps(request, optimizers, beginners, weighted):
     and those by hand."""
     execution, group = request.param
     drawn = meetings(**GROUPS[group])
-    listeners = drawn.listener_learns.shape[1]
+    listeners = drawn.paces[1].learns.shape[1]
     before = beginners._replace(listeners=take(beginners.listeners, jnp.arange(listeners)))
     update = jax.jit(updates.communicate(SUMS, optimizers, drawn, execution, TARGET_EMA, None))
     ours = theirs = before
@@ -387,24 +385,15 @@ def test_scalars_are_means_over_the_examples_of_each_pair(two_steps):
     np.testing.assert_array_equal((scalars['speaker'], scalars['listener']), drawn.draw(meet_key))
 
 
-def changed(before, after):
-    """Which agents of a stack are not what they were, to the bit."""
-    differs = jax.tree.map(
-        lambda old, new: ~np.isclose(old, new, 0, 0, equal_nan=True).reshape(len(new), -1).all(1),
-        before,
-        after,
-    )
-    return set(np.flatnonzero(np.any(jax.tree.leaves(differs), axis=0)).tolist())
-
-
 def test_only_those_who_met_and_may_learn_change(two_steps):
     drawn, before, (after, _), _ = two_steps
     speakers, listeners = set(), set()
     for step in (3, 4):
-        meet_key = jax.random.split(jax.random.fold_in(KEY, step))[0]
-        for s, t in np.stack(drawn.draw(meet_key), axis=1).tolist():
-            speakers |= {s} if drawn.speaker_learns[s, t] else set()
-            listeners |= {t} if drawn.listener_learns[s, t] else set()
+        meet_key, play_key = jax.random.split(jax.random.fold_in(KEY, step))
+        ids = np.stack(drawn.draw(meet_key), axis=1).tolist()
+        for (s, t), key in zip(ids, jax.random.split(play_key, len(ids)), strict=True):
+            speakers |= {s} if taught(drawn, 0, (s, t), key) else set()
+            listeners |= {t} if taught(drawn, 1, (s, t), key) else set()
     assert changed(before.speakers, after.speakers) == speakers
     assert changed(before.targets, after.targets) == speakers
     assert changed(before.listeners, after.listeners) == listeners
@@ -443,73 +432,6 @@ def test_scalars_of_a_step_belong_to_the_pairs_that_met(lewis_step):
     for speaker, listener, means in zip(*met, by_hand, strict=True):
         expected[speaker, listener] = means['listener_loss']
     np.testing.assert_allclose(scalars['listener_loss'], expected, rtol=1e-4)
-
-
-def test_the_average_accuracy_of_who_imitated_first_starts_at_the_first_game(
-    optimizers, beginners, weighted
-):
-    imitated, _ = imitation(optimizers)(KEY, jnp.array(0), beginners, weighted)
-    assert imitated.speakers.updates.any() and np.isnan(imitated.speakers.accuracy).all()
-    drawn = meetings(**GROUPS['apart'])
-    update = jax.jit(updates.communicate(SUMS, optimizers, drawn, 'map', TARGET_EMA, None))
-    after, scalars = update(KEY, 0, imitated, weighted)
-    learns = drawn.speaker_learns[scalars['speaker'], scalars['listener']]
-    speakers, accuracy = scalars['speaker'][learns], scalars['accuracy'][learns]
-    np.testing.assert_allclose(after.speakers.accuracy[speakers], accuracy, rtol=1e-6)
-    assert learns.sum() == 2
-
-
-# --- imitation ------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope='module')
-def skilled(optimizers, batch):
-    """Five speakers with an accuracy each."""
-    population = init_population(SUMS, optimizers, KEY, batch, 5, 1)
-    accuracy = jnp.array([0.5, 0.1, 0.7, 0.3, 0.6])
-    return population._replace(speakers=population.speakers._replace(accuracy=accuracy))
-
-
-def imitation(optimizers, **changes):
-    config = tiny_config({f'updates.imitate.{key}': value for key, value in changes.items()})
-    return updates.imitate(SUMS, optimizers, config.updates.imitate, axis_name=None)
-
-
-@pytest.mark.parametrize(
-    ('teacher', 'choose'),
-    [('best', max), ('worst', min), ('random', lambda drawn, key: drawn[0])],
-    ids=['best', 'worst', 'random'],
-)
-def test_students_are_the_drawn_who_do_not_teach(teacher, choose, optimizers, skilled, weighted):
-    update = jax.jit(imitation(optimizers, teacher=teacher, num_students=2))
-    words = weighted.speaker_inputs @ skilled.speakers.agent.params['w'].T
-    for key in jax.random.split(KEY, 5):
-        after, scalars = update(key, 0, skilled, weighted)
-        drawn = jax.random.permutation(key, 5)[:3].tolist()
-        teaches = choose(drawn, key=skilled.speakers.accuracy.tolist().__getitem__)
-        students = set(drawn) - {teaches}
-        assert changed(skilled.speakers, after.speakers) == students
-        # Nothing but the students' parameters: their accuracies and EMA targets stay.
-        chex.assert_trees_all_equal(after.speakers.accuracy, skilled.speakers.accuracy)
-        chex.assert_trees_all_equal(after._replace(speakers=0), skilled._replace(speakers=0))
-        errors = np.mean([(words[:, one] - words[:, teaches]) ** 2 for one in students], axis=0)
-        loss = errors @ weighted.weight / weighted.weight.sum()
-        np.testing.assert_allclose(scalars['imitation_loss'], loss, rtol=1e-5)
-
-
-def test_students_come_closer(optimizers, skilled, weighted):
-    update = jax.jit(imitation(optimizers, num_students=4))
-    population, values = skilled, []
-    for step in range(20):
-        population, scalars = update(KEY, jnp.array(step), population, weighted)
-        values.append(scalars['imitation_loss'])
-    assert (np.diff(values) < 0).all()
-
-
-def test_a_single_speaker_imitates_itself(optimizers, batch):
-    alone = init_population(SUMS, optimizers, KEY, batch, 1, 1)
-    after, scalars = imitation(optimizers)(KEY, jnp.array(0), alone, batch)
-    assert scalars['imitation_loss'] == 0 and after.speakers.updates[0] == 1
 
 
 # --- many steps -----------------------------------------------------------------------------------

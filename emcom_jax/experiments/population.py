@@ -12,7 +12,7 @@ import numpy as np
 from jaxline.experiment import AbstractExperiment
 from ml_collections import ConfigDict
 
-from emcom_jax import data, metrics, population, steps, updates
+from emcom_jax import data, dynamics, metrics, population, steps, updates
 from emcom_jax.checks import check
 from emcom_jax.data.bank import draw, make_bank
 from emcom_jax.evaluation import Evaluator
@@ -21,15 +21,21 @@ from emcom_jax.optimizers import make_optimizer
 from emcom_jax.runtime.checkpoints import read_checkpoint
 from emcom_jax.runtime.devices import bcast_local_devices, first
 from emcom_jax.runtime.run import Preempted, Run
+from emcom_jax.runtime.run_directory import RunDirectory
 from emcom_jax.tables import look_up
 from emcom_jax.types import Array, Bank, EvalRecord, Key, Population
 
 _NO_STEP = -1
+_take = jax.jit(population.take)
 _REASONS = ('', 'threshold', 'patience')  # Why training ends early; '': it does not.
 
 
 class PopulationExperiment(AbstractExperiment):
     """Trains the population of a config, validates it as it goes, and keeps the best.
+
+    Trains as many replicas of it as the config says, a stack in one program. What replica r draws
+    comes from the seed `random_seed + r` alone (jaxline's keys are not read), so it is what the run
+    with that seed alone would be. Which step is best, and when to stop, is of their mean.
 
     best_step: the step of the checkpoint with the best validation, -1 before there is one.
     """
@@ -52,10 +58,14 @@ class PopulationExperiment(AbstractExperiment):
                 for role in ('speaker', 'listener', 'shared')
             )
         )
+        self._seeds = config.random_seed + np.arange(config.replicas)
+        init_keys, self._keys = jax.vmap(lambda i: jax.random.split(jax.random.key(i)))(
+            jnp.asarray(self._seeds)
+        ).T
         if mode == 'train':  # Before anything compiles, for the sake of what it may refuse.
             self._meetings = population.make_meetings(config.population)
-            self._execution = self._choose_execution(init_rng)
-        members = jax.jit(self._init)(init_rng, self._bank('train'))
+            self._execution, self._over_replicas = self._choose_execution(init_keys[0])
+        members = jax.jit(jax.vmap(self._init, (0, None)))(init_keys, self._bank('train'))
         resumes = run.checkpointer.can_be_restored()
         if mode == 'train' and config.from_run is not None and not resumes:
             members = self._start_from(members, config.from_run)
@@ -106,8 +116,8 @@ class PopulationExperiment(AbstractExperiment):
 
     def step(self, *, global_step: Array, rng: Key, writer: Any) -> dict[str, Any]:
         """One step by itself (jaxline's own loop); `train_loop` makes many in one call."""
-        del writer
-        return self._advance(int(global_step[0]), 1, rng)
+        del rng, writer
+        return self._advance(int(global_step[0]), 1)
 
     def evaluate(self, *, global_step: Array, rng: Key, writer: Any) -> dict[str, Any]:
         """Evaluates on the split that the mode names: eval_valid or eval_test."""
@@ -135,7 +145,7 @@ class PopulationExperiment(AbstractExperiment):
                 progress.print(f'going on from step {state.global_step}')
             while state.global_step < ours.training_steps and not self._reason:
                 count = self._steps_until_something(state.global_step)
-                scalars = self._advance(state.global_step, count, state.train_step_rng)
+                scalars = self._advance(state.global_step, count)
                 state.global_step += count
                 step = state.global_step
                 progress.update(step, scalars)
@@ -166,10 +176,14 @@ class PopulationExperiment(AbstractExperiment):
         return tuple(name for name in self._splits if name != 'train')
 
     def evaluate_on(self, split: str, step: int) -> dict[str, Any]:
-        """Evaluates the population on a split; returns the listed metrics and keeps the record."""
-        record = self._evaluator(first(self._population), self._bank(split), split, step)
-        self._run.keep_record(record)
-        return _measure(record, self._config)
+        """Evaluates each replica on a split, and keeps the records; returns the listed metrics."""
+        replicas, values = first(self._population), []
+        for number, seed in enumerate(self._seeds.tolist()):
+            members = _take(replicas, np.int32(number))
+            record = self._evaluator(members, self._bank(split), split, step, seed)
+            self._run.keep_record(record, number)
+            values.append(_measure(record, self._config))
+        return metrics.over_replicas(values)
 
     def _validate(self, step: int, show: Callable[[str], None]) -> bool:
         """Validates, and notes whether this is the best so far and whether it is time to stop."""
@@ -231,16 +245,28 @@ class PopulationExperiment(AbstractExperiment):
         )
 
     def _start_from(self, members: Population, run_dir: str) -> Population:
-        """Takes agents and EMA targets from another run; optimisers begin anew."""
-        like = {
-            'population': {
-                'speakers': {'agent': members.speakers.agent},
-                'listeners': {'agent': members.listeners.agent},
-                'targets': members.targets,
-            }
+        """Takes agents and EMA targets from another run; optimisers begin anew.
+
+        Replica r goes on from replica r there, or all of them from its only one.
+        """
+        theirs = RunDirectory(run_dir).load_config().replicas
+        ours = self._config.replicas
+        if theirs not in (1, ours):
+            raise ValueError(
+                f'replicas={ours}, but {run_dir} has {theirs}: as many are needed, or 1 there'
+            )
+        wanted = {
+            'speakers': {'agent': members.speakers.agent},
+            'listeners': {'agent': members.listeners.agent},
+            'targets': members.targets,
         }
+        like = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((theirs, *x.shape[1:]), x.dtype), {'population': wanted}
+        )
         _, tree = read_checkpoint(run_dir, like)
-        found = jax.tree.map(jnp.asarray, tree['population'])
+        found = jax.tree.map(
+            lambda x, like: jnp.broadcast_to(x, like.shape), tree['population'], wanted
+        )
         return members._replace(
             speakers=members.speakers._replace(agent=found['speakers']['agent']),
             listeners=members.listeners._replace(agent=found['listeners']['agent']),
@@ -257,42 +283,44 @@ class PopulationExperiment(AbstractExperiment):
             config.optimizer.target_ema,
             AXIS,
         )
-        imitate = None
-        if config.updates.imitate.every is not None:
-            imitate = updates.imitate(game, self._optimizers, config.updates.imitate, AXIS)
+        periodic = dynamics.make_periodic(game, self._optimizers, config.updates, AXIS)
         draw_batch = partial(
             draw,
             batch_size=config.data.batch_size,
             noise=config.game.input_noise,
             axis_name=AXIS,
         )
-        many = steps.repeat(communicate, imitate, config.updates.imitate.every, draw_batch)
-        return jax.pmap(many, AXIS, in_axes=(0, 0, 0, None, None), donate_argnums=0)
+        many = steps.repeat(communicate, periodic, draw_batch, self._over_replicas)
+        return jax.pmap(many, AXIS, in_axes=(0, 0, None, None, None), donate_argnums=0)
 
-    def _choose_execution(self, key: Key) -> str:
+    def _choose_execution(self, key: Key) -> tuple[str, str]:
+        """Returns how the pairs of a step are executed, and how replicas are."""
+        config = self._config.population
         members = jax.eval_shape(self._init, key, self._bank('train'))
-        return population.choose_execution(
-            self._config.population,
-            self._config.data.batch_size // jax.device_count(),
-            self._meetings.disjoint,
-            members.speakers.agent.params,
+        size, agents = self._batch_of_device(), members.speakers.agent.params
+        return (
+            population.choose_execution(config, size, self._meetings.disjoint, agents),
+            population.choose_replicas(config, size, agents),
         )
+
+    def _batch_of_device(self) -> int:
+        return self._config.data.batch_size // jax.device_count()
 
     def _most_per_call(self) -> int:
         config, members = self._config, first(self._population)
         agents = (members.speakers.agent.params, members.listeners.agent.params)
         return steps.most_per_call(
             config.population.updates_per_call,
-            config.population.pairs_per_step,
-            config.data.batch_size // jax.device_count(),
+            config.population.pairs_per_step * config.replicas,
+            self._batch_of_device(),
             config.channel.length,
-            jax.eval_shape(population.take, agents, jnp.array(0)),  # Of one speaker and listener.
+            jax.eval_shape(lambda: jax.tree.map(lambda x: x[0, 0], agents)),  # One of each.
         )
 
-    def _advance(self, step: int, count: int, key: Key) -> dict[str, Any]:
+    def _advance(self, step: int, count: int) -> dict[str, Any]:
         """Makes `count` steps from `step` in one compiled call."""
         self._population, done, scalars = self._many(
-            self._population, self._train_bank, key, np.int32(step), np.int32(count)
+            self._population, self._train_bank, self._keys, np.int32(step), np.int32(count)
         )
         done, scalars = jax.device_get(
             jax.tree.map(lambda x: x.addressable_data(0)[0], (done, scalars))

@@ -6,8 +6,10 @@ A value that is undefined (such as a correlation with a constant) is nan, and sp
 """
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from emcom_jax.metrics import accuracy, information, language, records
 from emcom_jax.metrics.accuracy import bootstrap_interval
@@ -83,6 +85,24 @@ def compute(
     return values
 
 
+def over_replicas(values: Sequence[Values]) -> Values:
+    """The mean of each value over replicas, with its standard error (`<name>_se`) and what it is
+    the mean of (`<name>_replicas`, [R]); the values themselves if there is but one replica.
+
+    Intervals within replicas are left out.
+    """
+    if len(values) == 1:
+        return values[0]
+    result: Values = {}
+    for name in values[0]:
+        each = [value for one in values if isinstance(value := one[name], float)]
+        if each:
+            error = np.std(each, ddof=1) / len(each) ** 0.5
+            result |= {name: float(np.mean(each)), f'{name}_se': float(error)}
+            result[f'{name}_replicas'] = list(each)
+    return result
+
+
 __all__ = [
     'METRICS',
     'Metric',
@@ -93,6 +113,7 @@ __all__ = [
     'message_entropy',
     'mutual_information',
     'normalized_mutual_information',
+    'over_replicas',
     'permutation_test',
     'positional_disentanglement',
     'topographic_similarity',

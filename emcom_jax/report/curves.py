@@ -63,7 +63,8 @@ class Curve(NamedTuple):
 def learning_curves(lines: Lines, best_step: int | None = None) -> Figure | None:
     """Draws the curves of a run, a panel for each of `SPECS`.
 
-    A band is the interval of a validation, or the extremes over the pairs of a training step.
+    A band is one standard error over replicas, if there are several; else the interval of a
+    validation, or the extremes over the pairs of a training step.
 
     Args:
       lines: the objects of metrics.jsonl.
@@ -131,10 +132,22 @@ def _curve(lines: Lines, name: str, label: str, color: str, chance: float | None
     points = []
     for line in lines:
         values = np.array(line.get(name, math.nan), dtype=float)  # None, JSON's nan, becomes nan.
-        values = values[np.isfinite(values)]  # Pairs that did not meet have none.
-        if values.size:
-            low, high = line.get(f'{name}_ci95') or (values.min(), values.max())
-            points.append((line['step'], values.mean(), low, high))
+        found = values[np.isfinite(values)]  # Pairs that did not meet have none.
+        if not found.size:
+            continue
+        mean = found.mean()
+        low, high = line.get(f'{name}_ci95') or (found.min(), found.max())
+        if f'{name}_se' in line:
+            error = line[f'{name}_se'] or 0.0
+            low, high = mean - error, mean + error
+        elif values.ndim and len(values) > 1:  # Training scalars have replicas first.
+            each = [replica[np.isfinite(replica)] for replica in values]
+            by_replica = [replica.mean() for replica in each if replica.size]
+            many = len(by_replica) > 1
+            error = np.std(by_replica, ddof=1) / len(by_replica) ** 0.5 if many else 0.0
+            mean = np.mean(by_replica)
+            low, high = mean - error, mean + error
+        points.append((line['step'], mean, low, high))
     steps, means, lows, highs = np.array(points, dtype=float).reshape(-1, 4).T
     return Curve(label, color, steps, means, lows, highs, chance)
 

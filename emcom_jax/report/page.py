@@ -20,12 +20,14 @@ from emcom_jax.runtime.writers import read_lines
 from emcom_jax.types import EvalRecord
 
 DPI = 160
-CURVES = """Lines are means, bands the 95% interval of a validation or the extremes over the pairs
-of a training step; dotted is chance. The triangle marks the step whose agents were kept."""
+CURVES = """Lines are means. Bands are one standard error over replicas, if there are several;
+else the 95% interval of a validation, or the extremes over the pairs of a training step. Dotted is
+chance. The triangle marks the step whose agents were kept."""
 MESSAGES = """What the speakers say of the test split, greedily. A row is a group of referents of
 which the same was said: in full, or, where hardly any message is said twice, at its beginning.
 Further symbols are then the commonest of the group at their position, the paler the rarer, with a
-number if half of the group agree. Accuracy is the mean over the listeners."""
+number if half of the group agree. Accuracy is the mean over the listeners. Of several replicas,
+the first is shown."""
 
 
 class Report(NamedTuple):
@@ -70,7 +72,8 @@ def make(run_dir: str | Path) -> Report:
     else:
         show(figure, 'learning_curves', 'Learning curves', CURVES)
     try:
-        record = records.load(run.records / 'test.npz')
+        several = config.get('replicas', 1) > 1
+        record = records.load(run.record('test', 0 if several else None))
     except (OSError, ValueError) as error:
         missing.append(f'There are no messages: {error}')
     else:
@@ -141,11 +144,14 @@ def _table(summary: Mapping[str, Any]) -> dict[str, Any]:
     names = dict.fromkeys(name for values in splits.values() for name in values)
     rows = []
     for name in sorted(names, key=_by_number):
-        if name.endswith('_ci95'):
+        if name.endswith(('_ci95', '_se', '_replicas')):
             continue
         kind, _, count = name.partition('@')
         chance = f'{1 / int(count):.3g}' if kind == 'accuracy' and count.isdigit() else ''
-        cells = [_text(values.get(name), values.get(f'{name}_ci95')) for values in splits.values()]
+        cells = [
+            _text(values.get(name), values.get(f'{name}_ci95'), values.get(f'{name}_se'))
+            for values in splits.values()
+        ]
         rows.append((name, chance, cells))
     return {'splits': list(splits), 'rows': rows}
 
@@ -155,12 +161,14 @@ def _by_number(name: str) -> tuple[str, int]:
     return kind, int(count) if count.isdigit() else 0
 
 
-def _text(value: Any, interval: Any = None) -> str:
+def _text(value: Any, interval: Any = None, error: float | None = None) -> str:
     if value is None:
         return '–'
     if isinstance(value, list):
         return ', '.join(map(_text, value))
     text = f'{value:,.0f}' if value == int(value) and abs(value) > 1 else f'{value:.3f}'
+    if error is not None:
+        text += f' ± {error:.3f}'
     return f'{text} [{_text(interval[0])}, {_text(interval[1])}]' if interval else text
 
 

@@ -63,7 +63,7 @@ class Run:
     def watch(self, step: int) -> Iterator[tuple[Progress, Preemption]]:
         """Shows progress and listens for signals while training goes on from `step`."""
         config = self._config
-        updates = config.population.pairs_per_step
+        updates = config.population.pairs_per_step * config.replicas
         progress = Progress(config.training_steps, step, updates_per_step=updates)
         with Preemption() as preemption, progress:
             yield progress, preemption
@@ -78,10 +78,10 @@ class Run:
             }
             write_json(self.directory.path / 'source.json', about)
 
-    def keep_record(self, record: EvalRecord) -> None:
+    def keep_record(self, record: EvalRecord, replica: int) -> None:
         """Saves a record for metrics and reports; the last one of training stays, and a one-off
         evaluation makes only one that is missing."""
-        path = self.directory.records / f'{record.split}.npz'
+        path = self.directory.record(record.split, replica if self._config.replicas > 1 else None)
         if self._writes or (jax.process_index() == 0 and not path.exists()):
             path.parent.mkdir(exist_ok=True)
             records.save(record, path)
@@ -178,7 +178,7 @@ def show(summary: dict[str, Any]) -> None:
     names = [
         name
         for name, value in {k: v for split in splits for k, v in summary[split].items()}.items()
-        if not isinstance(value, list)
+        if not isinstance(value, list) and not name.endswith('_se')
     ]
     step = summary.get('best_step', summary['step'])
     width = max(map(len, names))
@@ -188,9 +188,11 @@ def show(summary: dict[str, Any]) -> None:
         for split in splits:
             value = summary[split].get(name)
             cell = '-' if value is None or value != value else f'{value:.3f}'  # Undefined: nan.
-            interval = summary[split].get(f'{name}_ci95')
+            interval, error = (summary[split].get(name + part) for part in ('_ci95', '_se'))
             if interval:
                 cell += ' [{:.3f}, {:.3f}]'.format(*interval)
+            if error is not None:
+                cell += f' ± {error:.3f}'
             cells.append(f'  {cell:>22}')
         print(f'{name:{width}}' + ''.join(cells))
     print()

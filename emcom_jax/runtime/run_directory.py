@@ -3,7 +3,7 @@
 config.json      the resolved configuration       checkpoints/<step>/  see `checkpoints.py`
 metrics.jsonl    scalars, see `writers.py`        tensorboard/         the same for TensorBoard
 summary.json     the final evaluation             records/<split>.npz  what metrics read
-evaluations.jsonl  one-off evaluations
+evaluations.jsonl  one-off evaluations              (of replica r: <split>.<r>.npz)
 messages.jsonl   what was said                    pictures/            what was drawn
 """
 
@@ -45,6 +45,10 @@ class RunDirectory:
 
     def __str__(self) -> str:
         return str(self.path)
+
+    def record(self, split: str, replica: int | None = None) -> Path:
+        """Returns where the record of a split lies, of one replica if there are several."""
+        return self.records / (f'{split}.npz' if replica is None else f'{split}.{replica}.npz')
 
     def read_summary(self) -> dict[str, Any] | None:
         """Returns summary.json, or None if there is none yet."""

@@ -59,7 +59,7 @@ class Writer:
             self._file.flush()
             for name, value in values.items():
                 finite = value[np.isfinite(value)]
-                if finite.size and not name.endswith('_ci95'):
+                if finite.size and not name.endswith(('_ci95', '_replicas')):
                     self._event_writer().add_scalar(f'{split}/{name}', finite.mean(), int(step))
 
     def cut_back(self, step: int) -> None:

@@ -1,0 +1,110 @@
+"""What happens to a population now and then: agents imitate each other, are reset.
+
+Updates as `updates.communicate` makes them: pure functions (key, step, population, batch) ->
+(population, scalars), whose scalars are single numbers.
+"""
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from emcom_jax import updates
+from emcom_jax.games.base import Game
+from emcom_jax.population import Optimizers, init_population, put, take
+from emcom_jax.steps import Periodic
+from emcom_jax.types import Array, Batch, Key, Learner, Population, Tree
+from emcom_jax.updates import Results, Scalars, Update, sum_over_devices
+
+
+def make_periodic(
+    game: Game, optimizers: Optimizers, config: ConfigDict, axis_name: str | None
+) -> list[Periodic]:
+    """Makes the updates that `config` (the group `updates`) gives a period, in their order."""
+    periodic = []
+    if config.imitate.every is not None:
+        update = imitate(game, optimizers, config.imitate, axis_name)
+        periodic.append(Periodic(config.imitate.every, update))
+    if config.reset.every is not None:
+        periodic.append(Periodic(config.reset.every, reset(game, optimizers, config.reset.who)))
+    return periodic
+
+
+def imitate(
+    game: Game, optimizers: Optimizers, config: ConfigDict, axis_name: str | None
+) -> Update:
+    """Makes the update in which students learn the greedy messages of a teacher (Chaabouni et al.
+    2022, section 2.3): of `num_students + 1` speakers drawn, the teacher has the best (or worst)
+    average accuracy, or is any; with one speaker it imitates itself.
+
+    The students use their own optimisers; listeners and EMA targets stay.
+    """
+
+    def update(
+        key: Key, step: Array, population: Population, batch: Batch
+    ) -> tuple[Population, Scalars]:
+        speakers = population.speakers
+        total = speakers.updates.shape[0]
+        drawn = jax.random.permutation(key, total)[: config.num_students + 1]
+        skill = jnp.nan_to_num(speakers.accuracy[drawn])  # Who never played knows nothing.
+        rank = {'best': jnp.argmax(skill), 'worst': jnp.argmin(skill), 'random': jnp.array(0)}
+        first = rank[config.teacher]
+        teacher = take(speakers, drawn[first])
+        # The teacher's place is taken by the first drawn, so that all after it are students.
+        others = jnp.where(jnp.arange(drawn.shape[0]) == first, drawn[0], drawn)[1:]
+        students = drawn if total == 1 else others
+        message = game.say_greedy(teacher.agent, batch)
+
+        def learn(student: Learner) -> tuple[Learner, Array]:
+            def loss(params: Tree) -> Array:
+                values = game.imitation_loss(student.agent._replace(params=params), message, batch)
+                weight = sum_over_devices(batch.weight.sum(), axis_name)
+                return (values * batch.weight).sum() / weight
+
+            value, grads = jax.value_and_grad(loss)(student.agent.params)
+            value, grads = sum_over_devices((value, grads), axis_name)
+            results = Results(grads, student.agent.state, student.accuracy, jnp.array(True))
+            learned = updates.learn(optimizers.speaker, student, results, step)
+            return learned._replace(accuracy=student.accuracy), value
+
+        # One after the other: students are few, and their agents may be large.
+        learned, values = jax.lax.map(learn, take(speakers, students))
+        speakers = put(speakers, students, learned)
+        return population._replace(speakers=speakers), {'imitation_loss': values.mean()}
+
+    return update
+
+
+def reset(game: Game, optimizers: Optimizers, who: str) -> Update:
+    """Makes the update that replaces agents by fresh ones, with fresh optimisers (Li & Bowling
+    2019; Chaabouni et al. 2022, appendix; Kim & Oh 2021).
+
+    who: 'speaker' or 'listener', one drawn at random; 'pair', one of each, drawn apart; 'all'.
+    A fresh speaker's EMA target is a copy of it.
+    """
+
+    def update(
+        key: Key, step: Array, population: Population, batch: Batch
+    ) -> tuple[Population, Scalars]:
+        del step
+        sizes = (population.speakers.updates.shape[0], population.listeners.updates.shape[0])
+        *draw_keys, init_key = jax.random.split(key, 3)
+        counts = sizes if who == 'all' else (1, 1)
+        two = jax.tree.map(lambda leaf: leaf[:2], batch)
+        fresh = init_population(game, optimizers, init_key, two, *counts)
+        if who == 'all':
+            return fresh._replace(shared=population.shared), {}
+        speaker, listener = (
+            jax.random.randint(draw_key, (1,), 0, size)
+            for draw_key, size in zip(draw_keys, sizes, strict=True)
+        )
+        if who in ('speaker', 'pair'):
+            population = population._replace(
+                speakers=put(population.speakers, speaker, fresh.speakers),
+                targets=put(population.targets, speaker, fresh.targets),
+            )
+        if who in ('listener', 'pair'):
+            listeners = put(population.listeners, listener, fresh.listeners)
+            population = population._replace(listeners=listeners)
+        return population, {}
+
+    return update

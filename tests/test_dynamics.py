@@ -1,0 +1,182 @@
+"""What happens to a population now and then, and replicas of it."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import BATCH, SUMS, TARGET_EMA, changed, tiny_config
+
+from emcom_jax import dynamics, steps, updates
+from emcom_jax.data.bank import draw
+from emcom_jax.population import init_population, make_meetings
+
+KEY = jax.random.key(0)
+
+
+# --- imitation ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def skilled(optimizers, batch):
+    """Five speakers with an accuracy each."""
+    population = init_population(SUMS, optimizers, KEY, batch, 5, 1)
+    accuracy = jnp.array([0.5, 0.1, 0.7, 0.3, 0.6])
+    return population._replace(speakers=population.speakers._replace(accuracy=accuracy))
+
+
+def imitation(optimizers, **changes):
+    config = tiny_config({f'updates.imitate.{key}': value for key, value in changes.items()})
+    return dynamics.imitate(SUMS, optimizers, config.updates.imitate, axis_name=None)
+
+
+@pytest.mark.parametrize(
+    ('teacher', 'choose'),
+    [('best', max), ('worst', min), ('random', lambda drawn, key: drawn[0])],
+    ids=['best', 'worst', 'random'],
+)
+def test_students_are_the_drawn_who_do_not_teach(teacher, choose, optimizers, skilled, weighted):
+    update = jax.jit(imitation(optimizers, teacher=teacher, num_students=2))
+    words = weighted.speaker_inputs @ skilled.speakers.agent.params['w'].T
+    for key in jax.random.split(KEY, 5):
+        after, scalars = update(key, 0, skilled, weighted)
+        drawn = jax.random.permutation(key, 5)[:3].tolist()
+        teaches = choose(drawn, key=skilled.speakers.accuracy.tolist().__getitem__)
+        students = set(drawn) - {teaches}
+        assert changed(skilled.speakers, after.speakers) == students
+        # Nothing but the students' parameters: their accuracies and EMA targets stay.
+        chex.assert_trees_all_equal(after.speakers.accuracy, skilled.speakers.accuracy)
+        chex.assert_trees_all_equal(after._replace(speakers=0), skilled._replace(speakers=0))
+        errors = np.mean([(words[:, one] - words[:, teaches]) ** 2 for one in students], axis=0)
+        loss = errors @ weighted.weight / weighted.weight.sum()
+        np.testing.assert_allclose(scalars['imitation_loss'], loss, rtol=1e-5)
+
+
+def test_students_come_closer(optimizers, skilled, weighted):
+    update = jax.jit(imitation(optimizers, num_students=4))
+    population, values = skilled, []
+    for step in range(20):
+        population, scalars = update(KEY, jnp.array(step), population, weighted)
+        values.append(scalars['imitation_loss'])
+    assert (np.diff(values) < 0).all()
+
+
+def test_a_single_speaker_imitates_itself(optimizers, batch):
+    alone = init_population(SUMS, optimizers, KEY, batch, 1, 1)
+    after, scalars = imitation(optimizers)(KEY, jnp.array(0), alone, batch)
+    assert scalars['imitation_loss'] == 0 and after.speakers.updates[0] == 1
+
+
+def test_the_average_accuracy_of_who_imitated_first_starts_at_the_first_game(
+    optimizers, batch, weighted
+):
+    beginners = init_population(SUMS, optimizers, KEY, batch, 3, 4)
+    imitated, _ = imitation(optimizers)(KEY, jnp.array(0), beginners, weighted)
+    assert imitated.speakers.updates.any() and np.isnan(imitated.speakers.accuracy).all()
+    pairs = {'population.pairing': 'fixed', 'population.pairs': ((1, 0), (0, 2), (2, 3))}
+    learns = {'population.speaker_learns': ((0, 2), (2, 3))}
+    sizes = {'population.num_speakers': 3, 'population.num_listeners': 4}
+    config = tiny_config({**sizes, **pairs, **learns, 'population.pairs_per_step': 3})
+    drawn = make_meetings(config.population)
+    update = jax.jit(updates.communicate(SUMS, optimizers, drawn, 'map', TARGET_EMA, None))
+    after, scalars = update(KEY, 0, imitated, weighted)
+    learns = drawn.paces[0].learns[scalars['speaker'], scalars['listener']]
+    speakers, accuracy = scalars['speaker'][learns], scalars['accuracy'][learns]
+    np.testing.assert_allclose(after.speakers.accuracy[speakers], accuracy, rtol=1e-6)
+    assert learns.sum() == 2
+
+
+# --- reset ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def aged(optimizers, batch):
+    """Three speakers and four listeners, nothing of whom is as in the beginning."""
+    fresh = init_population(SUMS, optimizers, jax.random.key(1), batch, 3, 4)
+
+    def age(leaf):
+        return leaf + jnp.ones((), leaf.dtype)
+
+    aged = jax.tree.map(age, fresh)
+    return aged._replace(
+        speakers=aged.speakers._replace(accuracy=jnp.full(3, 0.5)),
+        listeners=aged.listeners._replace(accuracy=jnp.full(4, 0.5)),
+    )
+
+
+@pytest.mark.parametrize(
+    ('who', 'speakers', 'listeners'),
+    [('speaker', 1, 0), ('listener', 0, 1), ('pair', 1, 1), ('all', 3, 4)],
+)
+def test_a_reset_makes_fresh_agents_of_some(who, speakers, listeners, optimizers, aged, batch):
+    update = jax.jit(dynamics.reset(SUMS, optimizers, who))
+    seen = set()
+    for key in jax.random.split(KEY, 12):
+        after, scalars = update(key, 0, aged, batch)
+        assert scalars == {}
+        reset = changed(aged.speakers, after.speakers), changed(aged.listeners, after.listeners)
+        assert tuple(map(len, reset)) == (speakers, listeners)
+        assert changed(aged.targets, after.targets) == reset[0]
+        chex.assert_trees_all_equal(after.shared, aged.shared)
+        for stack, role, ids in zip(after, optimizers, reset, strict=False):
+            for i in ids:
+                one = jax.tree.map(lambda leaf, i=i: leaf[i], stack)
+                assert np.isnan(one.accuracy) and one.updates == 0
+                chex.assert_trees_all_equal(one.opt_state, role.init(one.agent.params))
+        for i in reset[0]:
+            params = jax.tree.map(lambda leaf, i=i: leaf[i], after.speakers.agent.params)
+            chex.assert_trees_all_equal(
+                jax.tree.map(lambda leaf, i=i: leaf[i], after.targets), params
+            )
+        seen |= {(0, i) for i in reset[0]} | {(1, i) for i in reset[1]}
+    # Everybody's turn comes.
+    assert len(seen) == (3 if speakers else 0) + (4 if listeners else 0)
+
+
+def test_updates_that_have_a_period_come_in_their_order(optimizers):
+    def periods(**changes):
+        config = tiny_config({f'updates.{key}': value for key, value in changes.items()})
+        made = dynamics.make_periodic(SUMS, optimizers, config.updates, None)
+        return [each.every for each in made]
+
+    assert periods() == []
+    assert periods(**{'reset.every': 5}) == [5]
+    assert periods(**{'imitate.every': 3, 'reset.every': 5}) == [3, 5]
+
+
+# --- replicas -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def replicas(optimizers, batch, bank):
+    """Three populations and their keys, and execution -> the compiled function of their steps."""
+    changes = {'num_speakers': 3, 'num_listeners': 3, 'pairs_per_step': 2}
+    config = tiny_config({f'population.{key}': value for key, value in changes.items()})
+    meetings = make_meetings(config.population)
+    communicate = updates.communicate(SUMS, optimizers, meetings, 'vmap', TARGET_EMA, None)
+    periodic = [steps.Periodic(2, dynamics.reset(SUMS, optimizers, 'pair'))]
+
+    def draw_batch(bank, key, step):
+        return draw(bank, key, step, BATCH, noise=0.1, axis_name=None)
+
+    def run(execution, stack, keys):
+        many = jax.jit(steps.repeat(communicate, periodic, draw_batch, execution))
+        return jax.device_get(many(stack, bank, keys, np.int32(1), np.int32(4)))
+
+    keys = jax.random.split(KEY, 3)
+    stack = jax.vmap(lambda key: init_population(SUMS, optimizers, key, batch, 3, 3))(keys)
+    return run, stack, keys
+
+
+@pytest.mark.parametrize('execution', ['vmap', 'map', 'unroll'])
+def test_a_replica_is_what_it_would_be_alone(execution, replicas):
+    run, stack, keys = replicas
+    together, done, scalars = run(execution, stack, keys)
+    assert done == 4 and scalars['loss'].shape == (3, 3, 3)
+    apart = [run('vmap', *jax.tree.map(lambda x, r=r: x[r : r + 1], (stack, keys))) for r in (0, 2)]
+    for r, (alone, _, values) in zip((0, 2), apart, strict=True):
+        ours = jax.tree.map(lambda x, r=r: x[r : r + 1], (together, scalars))
+        chex.assert_trees_all_close(ours, (alone, values), rtol=1e-4, atol=1e-6)
+    # And unlike the others.
+    params = together.speakers.agent.params['w']
+    assert not np.allclose(params[0], params[1]) and not np.allclose(params[1], params[2])
