@@ -105,3 +105,10 @@ def corrupt(
     vectors = jax.nn.one_hot(other, vocab_size, dtype=message.relaxed.dtype)
     relaxed = jnp.where(hit[..., None], vectors, message.relaxed)
     return message._replace(symbols=symbols, relaxed=relaxed)
+
+
+def shuffle(key: Key, message: Message) -> Message:
+    """Returns the messages in another order of the batch: a control, from which nothing is learnt
+    about the referents."""
+    order = jax.random.permutation(key, message.symbols.shape[0])
+    return jax.tree.map(lambda leaf: leaf[order], message)

@@ -199,6 +199,11 @@ def _check_population(config: ConfigDict) -> None:
     require(config, 'updates.reset.who', reset.who in whom, _one(*whom))
     if reset.every is not None:
         require(config, 'updates.reset.every', reset.every >= 1, 'must be at least 1')
+    if config.loss.speaker.name == 'none':
+        frozen = "with loss.speaker.name='none' the speakers are frozen"
+        require(config, 'updates.imitate.every', imitate.every is None, f'must be unset: {frozen}')
+        resets = reset.every is not None and reset.who != 'listener'
+        require(config, 'updates.reset.who', not resets, f"must be 'listener': {frozen}")
     ema = config.optimizer.target_ema
     require(config, 'optimizer.target_ema', 0 <= ema <= 1, 'is a decay: it must lie in [0, 1]')
 

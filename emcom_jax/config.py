@@ -57,6 +57,7 @@ def base() -> ConfigDict:
     config.save_checkpoint_interval = 1000
     config.max_checkpoints_to_keep = 3
     config.replicas = 1  # Independent populations, of random_seed, random_seed + 1, ...
+    config.experiment = 'population'  # A key of emcom_jax.experiments.EXPERIMENTS.
     # The run: a directory; None means runs/<recipe>[-<variant>].
     config.run_dir = placeholder(str)
     config.from_run = placeholder(str)  # Start from the agents of this run directory.
@@ -82,6 +83,7 @@ def base() -> ConfigDict:
         'length': 10,  # Symbols of a message; its maximum if variable.
         'variable_length': False,  # Symbol 0 then ends the message, and counts in its length.
         'noise': 0.0,  # Rate at which symbols are replaced on their way, in training.
+        'shuffled': False,  # A control: listeners hear what was said of another referent.
         'temperature': 1.0,  # Gumbel-softmax ...
         'temperature_mode': 'fixed',  # ... fixed | scheduled | learned (from temperature) ...
         'temperature_end': 0.1,  # ... scheduled: reached exponentially at training_steps.
@@ -99,7 +101,7 @@ def base() -> ConfigDict:
     }
     config.loss = {
         'speaker': {
-            'name': 'reinforce',  # reinforce | policy_gradient | pathwise
+            'name': 'reinforce',  # reinforce | policy_gradient | pathwise | none: frozen speakers
             'reward': 'success',  # success | log_likelihood
             'baseline': True,  # reinforce: subtract the value head's prediction.
             'entropy': 0.01,
@@ -172,24 +174,33 @@ def base() -> ConfigDict:
     return config.lock()
 
 
-def recipe(variant: str, variants: Mapping[str, Mapping[str, Any]]) -> ConfigDict:
-    """Returns `base()` with the changes that a recipe's variant names.
+def recipe(
+    variant: str,
+    variants: Mapping[str, Mapping[str, Any]],
+    default: Mapping[str, Any] | None = None,
+    groups: Mapping[str, Mapping[str, Any]] | None = None,
+) -> ConfigDict:
+    """Returns `base()` with the changes of a recipe, and those that its variant names.
 
     Args:
       variant: '', a name, or several with commas between them, applied in that order
         ('debug' last).
       variants: name -> {'group.key': value}.
+      default: what every variant of the recipe changes, {'group.key': value}.
+      groups: what the recipe's experiment has besides, {'group': {'key': value}}.
 
     Raises:
       ValueError: a variant is unknown.
     """
     config = base()
+    with config.unlocked():
+        config.update({name: dict(group) for name, group in (groups or {}).items()})
     # A debug run must be small whatever it is that is debugged, so it has the last word.
     names = sorted(variant.split(',') if variant else (), key=lambda name: name == 'debug')
-    for name in names:
-        for path, value in look_up(variants, name, 'variant').items():
-            *groups, key = path.rsplit('.', 1)
-            (get(config, groups[0]) if groups else config)[key] = value
+    for changes in (default or {}, *(look_up(variants, name, 'variant') for name in names)):
+        for path, value in changes.items():
+            *group, key = path.rsplit('.', 1)
+            (get(config, group[0]) if group else config)[key] = value
     return config
 
 

@@ -38,6 +38,8 @@ def imitate(
 
     The students use their own optimisers; listeners and EMA targets stay.
     """
+    optimizer = optimizers.speaker
+    assert optimizer is not None  # Checked with the config.
 
     def update(
         key: Key, step: Array, population: Population, batch: Batch
@@ -63,7 +65,7 @@ def imitate(
             value, grads = jax.value_and_grad(loss)(student.agent.params)
             value, grads = sum_over_devices((value, grads), axis_name)
             results = Results(grads, student.agent.state, student.accuracy, jnp.array(True))
-            learned = updates.learn(optimizers.speaker, student, results, step)
+            learned = updates.learn(optimizer, student, results, step)
             return learned._replace(accuracy=student.accuracy), value
 
         # One after the other: students are few, and their agents may be large.

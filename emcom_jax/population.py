@@ -19,9 +19,9 @@ _LARGE = 2**25  # Multiplications of one matrix product above which a CPU prefer
 
 
 class Optimizers(NamedTuple):
-    """One optimiser for each role."""
+    """One optimiser for each role. Speakers without one are frozen."""
 
-    speaker: Optimizer
+    speaker: Optimizer | None
     listener: Optimizer
     shared: Optimizer
 
@@ -57,24 +57,31 @@ class Meetings(NamedTuple):
 def init_population(
     game: Game, optimizers: Optimizers, key: Key, batch: Batch, speakers: int, listeners: int
 ) -> Population:
-    """Makes fresh agents, all at once; each EMA target is a copy of its speaker."""
+    """Makes fresh agents, all at once. Each EMA target is a copy of its speaker; frozen speakers
+    have none."""
     speaker_key, listener_key, shared_key = jax.random.split(key, 3)
 
-    def fresh(init: Callable[[Key, Batch], Agent], optimizer: Optimizer, one: Key) -> Learner:
+    def fresh(
+        init: Callable[[Key, Batch], Agent], optimizer: Optimizer | None, one: Key
+    ) -> Learner:
         agent = init(one, batch)
         none_yet, updates = jnp.full((), jnp.nan, jnp.float32), jnp.zeros((), jnp.int32)
-        return Learner(agent, optimizer.init(agent.params), none_yet, updates)
+        opt_state = {} if optimizer is None else optimizer.init(agent.params)
+        return Learner(agent, opt_state, none_yet, updates)
 
-    def stack(init: Callable[..., Agent], optimizer: Optimizer, one: Key, count: int) -> Learner:
+    def stack(
+        init: Callable[..., Agent], optimizer: Optimizer | None, one: Key, count: int
+    ) -> Learner:
         # Agent i has the same key whatever the size of the population.
         keys = jax.vmap(lambda i: jax.random.fold_in(one, i))(jnp.arange(count))
         return jax.vmap(lambda k: fresh(init, optimizer, k))(keys)
 
+    frozen = optimizers.speaker is None
     members = stack(game.init_speaker, optimizers.speaker, speaker_key, speakers)
     return Population(
         speakers=members,
         listeners=stack(game.init_listener, optimizers.listener, listener_key, listeners),
-        targets=jax.tree.map(jnp.copy, members.agent.params),
+        targets={} if frozen else jax.tree.map(jnp.copy, members.agent.params),
         shared=fresh(game.init_shared, optimizers.shared, shared_key),
     )
 

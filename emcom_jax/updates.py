@@ -49,8 +49,11 @@ def communicate(
     after the other. Where an agent that learns meets twice, each pair starts from what the one
     before left, and 'vmap' is not to be had.
 
+    Of frozen speakers no gradient is computed, and they stay as they are.
+
     The scalars are means over examples, for each pair, [P]; 'speaker' and 'listener' tell whose.
     """
+    frozen = optimizers.speaker is None
 
     def outcome(
         role: int, grads: Tree, state: Tree, accuracy: Array, ids: Any, key: Key
@@ -71,6 +74,7 @@ def communicate(
     ) -> tuple[Array, tuple[Scalars, Pair]]:
         """The loss of one pair: this device's part of it, whose gradients add up over devices."""
         speaker, listener, shared = params
+        speaker = pair.speaker.params if frozen else speaker
         pair = pair._replace(
             speaker=pair.speaker._replace(params=speaker),
             listener=pair.listener._replace(params=listener),
@@ -92,6 +96,8 @@ def communicate(
     def learn_speaker(
         speaker: Learner, target: Tree, results: Results, step: Array
     ) -> tuple[Learner, Tree]:
+        if optimizers.speaker is None:
+            return speaker, target
         speaker = learn(optimizers.speaker, speaker, results, step)
         moved = jax.tree.map(
             lambda old, new: target_ema * old + (1 - target_ema) * new, target, speaker.agent.params
@@ -120,7 +126,7 @@ def communicate(
             losses, rest = jax.vmap(one, axes)(params, pairs, keys)
             return losses.sum(), rest
 
-        params = (speakers.agent.params, reading.params, shared.agent.params)
+        params = (None if frozen else speakers.agent.params, reading.params, shared.agent.params)
         grads, (scalars, pairs) = jax.grad(total, has_aux=True)(params)
         grads = sum_over_devices(grads, axis_name)
         accuracy = scalars['accuracy']
@@ -136,8 +142,11 @@ def communicate(
         learn_listener = partial(learn, optimizers.listener, step=step)
         listeners = jax.vmap(learn_listener)(listeners, heard)
         if not meetings.everyone:
-            speakers = put(population.speakers, ids[0], speakers)
-            targets = put(population.targets, ids[0], targets)
+            if not frozen:
+                speakers = put(population.speakers, ids[0], speakers)
+                targets = put(population.targets, ids[0], targets)
+            else:
+                speakers, targets = population.speakers, population.targets
             listeners = put(population.listeners, ids[1], listeners)
         state = jax.tree.map(lambda leaf: leaf.mean(0), pairs.shared.state)
         return Population(speakers, listeners, targets, shared), grads[2], state, scalars
@@ -151,7 +160,7 @@ def communicate(
         step: Array,
     ) -> tuple[tuple[Learner, Learner, Tree], tuple[Tree, Tree, Scalars]]:
         speaker, listener, target = learners
-        params = (speaker.agent.params, listener.agent.params, shared.params)
+        params = (None if frozen else speaker.agent.params, listener.agent.params, shared.params)
         pair = Pair(speaker.agent, listener.agent, target, shared)
         grads, (scalars, pair) = jax.grad(objective, has_aux=True)(params, pair, key, batch, step)
         grads = sum_over_devices(grads, axis_name)
@@ -171,9 +180,11 @@ def communicate(
 
         def replace(members: Population, ids: Any, learners: Any) -> Population:
             speakers, listeners, targets = learners
+            members = members._replace(listeners=put(members.listeners, ids[1], listeners))
+            if frozen:
+                return members
             return members._replace(
                 speakers=put(members.speakers, ids[0], speakers),
-                listeners=put(members.listeners, ids[1], listeners),
                 targets=put(members.targets, ids[0], targets),
             )
 

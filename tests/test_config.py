@@ -2,6 +2,7 @@
 optimiser does what its group says."""
 
 import importlib.util
+import json
 import math
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from conftest import tiny_config, tiny_source
 
 from emcom_jax.checks import check
+from emcom_jax.experiments import EXPERIMENTS
 from emcom_jax.optimizers import make_optimizer, make_schedule
 from emcom_jax.population import make_meetings
 from emcom_jax.types import Source, Split
@@ -37,16 +39,31 @@ VARIANTS = [
 @pytest.fixture(scope='module')
 def large_source():
     rng = np.random.default_rng(0)
-    labels = {'class': np.zeros(2048, np.int32), 'attributes': np.zeros((2048, 2), np.int32)}
-    split = Split(rng.standard_normal((2048, 4)).astype(np.float32), labels)
+    labels = {'class': np.zeros(4096, np.int32), 'attributes': np.zeros((4096, 2), np.int32)}
+    split = Split(rng.standard_normal((4096, 4)).astype(np.float32), labels)
     return Source(
         'large', dict.fromkeys(('train', 'valid', 'test'), split), {'class': 9, 'attributes': 9}
     )
 
 
+@pytest.fixture(scope='module')
+def resolved(tmp_path_factory):
+    """(recipe, variant) -> the config that is run; some start from the run of another."""
+    run = tmp_path_factory.mktemp('run')
+    (run / 'config.json').write_text(json.dumps(tiny_config().to_dict()))
+
+    def resolve(name, variant):
+        config = RECIPES[name].get_config(variant)
+        if config.experiment != 'population':
+            config.from_run = str(run)
+        return EXPERIMENTS[config.experiment].resolve(config)
+
+    return resolve
+
+
 @pytest.mark.parametrize(('name', 'variant'), VARIANTS)
-def test_every_variant_of_every_recipe_is_possible(name, variant, large_source):
-    config = RECIPES[name].get_config(variant)
+def test_every_variant_of_every_recipe_is_possible(name, variant, large_source, resolved):
+    config = resolved(name, variant)
     check(config, large_source, num_devices=1)
     assert config.is_locked
 
@@ -388,11 +405,10 @@ def test_pairs_that_are_none_are_refused(pairs):
 
 
 @pytest.mark.parametrize(('name', 'variant'), [pair for pair in VARIANTS if pair[1]])
-def test_every_variant_has_a_debug_run(name, variant, source):
-    get_config = RECIPES[name].get_config
-    one, two = get_config(f'{variant},debug'), get_config(f'debug,{variant}')
+def test_every_variant_has_a_debug_run(name, variant, source, resolved):
+    one, two = resolved(name, f'{variant},debug'), resolved(name, f'debug,{variant}')
     assert one == two
-    assert one.training_steps == get_config('debug').training_steps
+    assert one.training_steps == resolved(name, 'debug').training_steps
     check(one, source, 1)
 
 

@@ -50,11 +50,11 @@ def finish(arguments: list[str]) -> tuple[int, str, str]:
     return process.returncode, output, errors
 
 
-def parameters(run: Path) -> dict[str, np.ndarray]:
-    """The newest checkpoint, read by Orbax alone."""
-    newest = max((run / 'checkpoints').iterdir(), key=lambda path: int(path.name))
+def parameters(run: Path, step: int | None = None) -> dict[str, np.ndarray]:
+    """The newest checkpoint, or that of a step, read by Orbax alone."""
+    newest = max(int(path.name) for path in (run / 'checkpoints').iterdir())
     with ocp.PyTreeCheckpointer() as checkpointer:
-        return checkpointer.restore(newest / 'default')
+        return checkpointer.restore(run / 'checkpoints' / str(step or newest) / 'default')
 
 
 def lines(run: Path) -> list[dict]:
@@ -177,6 +177,42 @@ def test_the_second_replica_is_the_run_with_the_next_seed(straight: Path, tmp_pa
     assert (
         'replicas=3, but' in finish(command(tmp_path / 'more', 'replicas=3', f'from_run={run}'))[2]
     )
+
+
+def test_fresh_listeners_learn_the_language_of_frozen_speakers(straight: Path, tmp_path: Path):
+    run = tmp_path / 'ease'
+    arguments = [
+        sys.executable,
+        '-m',
+        'emcom_jax.main',
+        f'--config={ROOT / "configs" / "ease_of_learning.py"}:debug',
+        f'--config.from_run={straight}',
+        f'--config.run_dir={run}',
+    ]
+    code, output, errors = finish(arguments)
+    assert code == 0, errors
+    assert 'area_under_curve' in output
+    curve = np.load(run / 'ease_of_learning.npz')
+    np.testing.assert_array_equal(curve['steps'], [5, 10, 15, 20])
+    assert curve['accuracy'].shape == (4, 1, 2, 2) and np.isfinite(curve['accuracy']).all()
+    values = json.loads((run / 'summary.json').read_text())['ease_of_learning']
+    at_20 = curve['accuracy'][-1].mean()
+    np.testing.assert_allclose(values['accuracy_at_20'], at_20, rtol=1e-6)
+    low, high = values['area_under_curve_ci95']
+    assert low <= values['area_under_curve'] <= high
+    # The speakers are those of the other run, to the bit, with nothing that they could learn by.
+    best = json.loads((straight / 'summary.json').read_text())['best_step']
+    ours, theirs = parameters(run), parameters(straight, best)
+    speakers = {key for key in ours if key.startswith('population/speakers')}
+    agents = {key for key in speakers if '/agent/params/' in key}
+    assert agents and all(np.array_equal(ours[key], theirs[key]) for key in agents)
+    assert not any('opt_state' in key for key in speakers)
+    assert not any(key.startswith('population/targets') for key in ours)
+    assert (run / 'pictures' / 'ease_of_learning.png').exists()
+    # A listener is asked by its own speaker alone.
+    assert np.load(run / 'records' / 'test.npz')['correct'].shape[1:3] == (2, 2)
+    again = finish(arguments)
+    assert again[0] == 0 and 'is finished' in again[1]
 
 
 def test_other_shapes_are_named(straight: Path, tmp_path: Path):

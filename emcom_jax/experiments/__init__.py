@@ -1,1 +1,9 @@
-"""Experiments: classes that jaxline trains and evaluates."""
+"""Experiment classes for jaxline; `config.experiment` names one."""
+
+from emcom_jax.experiments.ease_of_learning import EaseOfLearning
+from emcom_jax.experiments.population import PopulationExperiment
+
+EXPERIMENTS: dict[str, type[PopulationExperiment]] = {
+    'population': PopulationExperiment,
+    'ease_of_learning': EaseOfLearning,
+}

@@ -52,12 +52,12 @@ class PopulationExperiment(AbstractExperiment):
         self._evaluator = Evaluator(self._game, config)
         self._splits = source.splits
         self._banks: dict[str, Bank] = {}
-        self._optimizers = population.Optimizers(
-            *(
-                make_optimizer(config.optimizer[role], config.training_steps)
-                for role in ('speaker', 'listener', 'shared')
-            )
+        speaker, listener, shared = (
+            make_optimizer(config.optimizer[role], config.training_steps)
+            for role in ('speaker', 'listener', 'shared')
         )
+        frozen = config.loss.speaker.name == 'none'
+        self._optimizers = population.Optimizers(None if frozen else speaker, listener, shared)
         self._seeds = config.random_seed + np.arange(config.replicas)
         init_keys, self._keys = jax.vmap(lambda i: jax.random.split(jax.random.key(i)))(
             jnp.asarray(self._seeds)
@@ -80,6 +80,15 @@ class PopulationExperiment(AbstractExperiment):
             self._many = self._compile()
             self._steps_per_call = self._most_per_call()
         self._say_replaced()
+
+    @classmethod
+    def resolve(cls, config: ConfigDict) -> ConfigDict:
+        """Returns the config that is run and kept, of that which was asked for."""
+        return config
+
+    def conclude(self) -> dict[str, Any]:
+        """Returns what else the summary of a run should have, by the names of its sections."""
+        return {}
 
     @property
     def stopped(self) -> str:
@@ -181,9 +190,13 @@ class PopulationExperiment(AbstractExperiment):
         for number, seed in enumerate(self._seeds.tolist()):
             members = _take(replicas, np.int32(number))
             record = self._evaluator(members, self._bank(split), split, step, seed)
-            self._run.keep_record(record, number)
-            values.append(_measure(record, self._config))
+            values.append(_measure(self._keep(record, number), self._config))
         return metrics.over_replicas(values)
+
+    def _keep(self, record: EvalRecord, replica: int) -> EvalRecord:
+        """Saves a record; returns it."""
+        self._run.keep_record(record, replica)
+        return record
 
     def _validate(self, step: int, show: Callable[[str], None]) -> bool:
         """Validates, and notes whether this is the best so far and whether it is time to stop."""

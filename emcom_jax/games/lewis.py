@@ -131,6 +131,9 @@ class LewisGame:
 
     def _corrupt(self, key: Key, batch: Batch, message: Message, rate: float) -> Message:
         channel = self._channel
+        if channel.shuffled:
+            key, shuffle_key = jax.random.split(key)
+            message = channels.shuffle(shuffle_key, message)
         return channels.corrupt(
             key, batch.position, message, channel.vocab_size, rate, channel.variable_length
         )
@@ -150,9 +153,8 @@ def check(config: ConfigDict, source: Source) -> None:
     speaker_loss = look_up(losses.SPEAKER_LOSSES, loss.speaker.name, 'speaker loss')
     noisy = channel.noise or config.evaluation.channel_noise
     smallest = 3 if channel.variable_length and noisy else 2
-    right = [
-        name for name, one in losses.SPEAKER_LOSSES.items() if one.differentiable == differentiable
-    ]
+    fits = (differentiable, None)
+    right = [name for name, one in losses.SPEAKER_LOSSES.items() if one.differentiable in fits]
     heads = [
         name
         for name in speaker_loss.heads
@@ -169,6 +171,9 @@ def check(config: ConfigDict, source: Source) -> None:
     ):
         means_something = channel.kind != 'continuous' or not get(config, key)
         require(config, key, means_something, "must be off for channel.kind='continuous'")
+    for key in ('loss.speaker.entropy', 'loss.speaker.kl', 'loss.speaker.length_cost'):
+        read = loss.speaker.name != 'none' or not get(config, key)
+        require(config, key, read, "must be off for loss.speaker.name='none'")
     for key, holds, sentence in (
         ('channel.vocab_size', channel.vocab_size >= smallest, f'must be at least {smallest}'),
         ('channel.length', channel.length >= 1, 'must be at least 1'),
@@ -190,7 +195,7 @@ def check(config: ConfigDict, source: Source) -> None:
         ('loss.speaker.reward', loss.speaker.reward in REWARDS, f'must be one of {REWARDS}'),
         (
             'loss.speaker.name',
-            speaker_loss.differentiable == differentiable,
+            speaker_loss.differentiable in fits,
             f'does not fit channel.kind={channel.kind!r}: it must be one of {right}',
         ),
         (

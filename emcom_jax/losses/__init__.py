@@ -68,11 +68,11 @@ class ListenerLoss(NamedTuple):
 
 class SpeakerLoss(NamedTuple):
     """heads: speaker heads that have what it reads. differentiable: whether it is for channels that
-    carry the listener's gradient to the speaker."""
+    carry the listener's gradient to the speaker; None: for all."""
 
     function: Callable[[Utterance, Array | None, Array, ConfigDict], dict[str, tuple[Array, float]]]
     heads: tuple[str, ...]
-    differentiable: bool
+    differentiable: bool | None
 
 
 def _discriminate(
@@ -161,6 +161,14 @@ def _pathwise(
     return terms
 
 
+def _nothing(
+    utterance: Utterance, target: Array | None, reward: Array, config: ConfigDict
+) -> Terms:
+    """The speakers are frozen."""
+    del utterance, target, reward, config
+    return {}
+
+
 def _regularise(utterance: Utterance, target: Array | None, config: ConfigDict) -> Terms:
     mask = utterance.message.mask
     terms: Terms = {'entropy': (entropy(utterance.log_policy, mask), -config.entropy)}
@@ -169,10 +177,10 @@ def _regularise(utterance: Utterance, target: Array | None, config: ConfigDict) 
     return terms
 
 
+_ALL = ('policy', 'policy_value', 'policy_q_value')
 SPEAKER_LOSSES: dict[str, SpeakerLoss] = {
     'reinforce': SpeakerLoss(_reinforce, ('policy', 'policy_value'), differentiable=False),
     'policy_gradient': SpeakerLoss(_policy_gradient, ('policy_q_value',), differentiable=False),
-    'pathwise': SpeakerLoss(
-        _pathwise, ('policy', 'policy_value', 'policy_q_value'), differentiable=True
-    ),
+    'pathwise': SpeakerLoss(_pathwise, _ALL, differentiable=True),
+    'none': SpeakerLoss(_nothing, _ALL, differentiable=None),
 }

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
+import numpy as np
 from matplotlib.figure import Figure
 
 from emcom_jax import config as config_lib
 from emcom_jax.metrics import records
-from emcom_jax.report import curves, messages
+from emcom_jax.report import curves, learning, messages
 from emcom_jax.runtime.files import read_json, replace_text, strict
 from emcom_jax.runtime.run_directory import RunDirectory, RunDirectoryError, flatten
 from emcom_jax.runtime.writers import read_lines
@@ -23,6 +24,9 @@ DPI = 160
 CURVES = """Lines are means. Bands are one standard error over replicas, if there are several;
 else the 95% interval of a validation, or the extremes over the pairs of a training step. Dotted is
 chance. The triangle marks the step whose agents were kept."""
+LEARNING = """How fast fresh listeners acquire each speaker's language: accuracy on batches that
+they have not learnt from yet. Thick lines are means over a speaker's listeners, thin ones its
+listeners; many speakers have a thin line each. Dotted is chance."""
 MESSAGES = """What the speakers say of the test split, greedily. A row is a group of referents of
 which the same was said: in full, or, where hardly any message is said twice, at its beginning.
 Further symbols are then the commonest of the group at their position, the paler the rarer, with a
@@ -71,6 +75,10 @@ def make(run_dir: str | Path) -> Report:
         missing.append('There are no learning curves: metrics.jsonl holds nothing to draw.')
     else:
         show(figure, 'learning_curves', 'Learning curves', CURVES)
+    if run.learning.exists():
+        with np.load(run.learning) as curve:
+            figure = learning.ease_of_learning(curve['steps'], curve['accuracy'], _chance(config))
+        show(figure, 'ease_of_learning', 'Ease of learning', LEARNING)
     try:
         several = config.get('replicas', 1) > 1
         record = records.load(run.record('test', 0 if several else None))
@@ -97,7 +105,7 @@ def make(run_dir: str | Path) -> Report:
         table=_table(summary),
         pictures=pictures,
         changes=changes,
-        command=command(config['game']['name'], changes),
+        command=command(_recipe(config), changes),
         files=_files(run),
         missing=missing,
     )
@@ -119,10 +127,16 @@ def changed(config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     }
 
 
-def command(game: str, changes: Mapping[str, tuple[Any, Any]]) -> str:
+def _recipe(config: Mapping[str, Any]) -> str:
+    """The stem of the recipe: that of the experiment, unless it is the usual one of the game."""
+    experiment = config.get('experiment', 'population')
+    return config['game']['name'] if experiment == 'population' else experiment
+
+
+def command(recipe: str, changes: Mapping[str, tuple[Any, Any]]) -> str:
     """The command line that trains with these changes of the defaults, quoted for a shell."""
     flags = [f'--config.{key}={_flag(value)}' for key, (value, _) in changes.items()]
-    first = f'python -m emcom_jax.main --config={shlex.quote(f"configs/{game}.py")}'
+    first = f'python -m emcom_jax.main --config={shlex.quote(f"configs/{recipe}.py")}'
     return ' \\\n    '.join([first, *map(shlex.quote, flags)])
 
 
@@ -156,6 +170,15 @@ def _table(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {'splits': list(splits), 'rows': rows}
 
 
+def _chance(config: Mapping[str, Any]) -> float | None:
+    """The training accuracy of guessing, where it is picking among candidates."""
+    listener = config['loss']['listener']
+    if listener['name'] != 'info_nce':
+        return None
+    others = listener['num_distractors']
+    return 1 / (config['data']['batch_size'] if others is None else 1 + others)
+
+
 def _by_number(name: str) -> tuple[str, int]:
     kind, _, count = name.partition('@')
     return kind, int(count) if count.isdigit() else 0
@@ -175,7 +198,7 @@ def _text(value: Any, interval: Any = None, error: float | None = None) -> str:
 def _files(run: RunDirectory) -> list[str]:
     """The files and folders of a run that a reader may want, as paths in it."""
     paths = [
-        *(run.config, run.metrics, run.summary, run.messages),
+        *(run.config, run.metrics, run.summary, run.messages, run.learning),
         *sorted(run.records.glob('*.npz')),
         *sorted(run.pictures.glob('*.png')),
         *(run.checkpoints, run.tensorboard),

@@ -113,6 +113,7 @@ def train(experiment_class: type[AbstractExperiment], config: ConfigDict, run: R
                 raise Preempted(preemption.requested, step)
             if split != 'valid':
                 run.log(state.global_step, split, summary[split])
+    summary |= experiment.conclude()
     if run.writer is not None:
         summary['wall_s'] = round(run.writer.seconds(), 1)
     return summary

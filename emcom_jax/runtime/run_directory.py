@@ -40,6 +40,7 @@ class RunDirectory:
         self.checkpoints = self.path / 'checkpoints'
         self.records = self.path / 'records'
         self.pictures = self.path / 'pictures'
+        self.learning = self.path / 'ease_of_learning.npz'
         self.tensorboard = self.path / 'tensorboard'
         self._lock: TextIO | None = None
 

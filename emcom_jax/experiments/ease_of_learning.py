@@ -1,0 +1,148 @@
+"""Ease of learning: how fast fresh listeners acquire the language of frozen speakers.
+
+Li & Bowling 2019; Chaabouni et al. 2022, section 4.2.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from emcom_jax import metrics
+from emcom_jax.config import base, get, require
+from emcom_jax.experiments.population import PopulationExperiment
+from emcom_jax.metrics.learning import area_under_curve, value_at
+from emcom_jax.runtime.checkpoints import read_checkpoint
+from emcom_jax.runtime.run_directory import RunDirectory, flatten
+from emcom_jax.runtime.writers import read_lines
+from emcom_jax.types import EvalRecord, Population
+
+# What a run of this kind has in common with the one that its speakers come from, unless it is set.
+_SHARED = ('data', 'game', 'channel', 'speaker', 'listener', 'loss.listener', 'evaluation')
+_OWN = ('evaluation.every', 'evaluation.patience', 'evaluation.threshold')
+
+
+class EaseOfLearning(PopulationExperiment):
+    """Trains fresh listeners for frozen speakers of another run, all of them in one stacked
+    population: `listeners_per_speaker` for each of the first `max_speakers`.
+
+    The curve is the accuracy of each listener on the batches that it learns from, before it does.
+    """
+
+    @classmethod
+    def resolve(cls, config: ConfigDict) -> ConfigDict:
+        """Takes from the run of the speakers what is left at its default here."""
+        require(config, 'from_run', config.from_run is not None, 'must name a run directory')
+        source = RunDirectory(config.from_run).load_config()
+        _check(config)
+        default, ours, theirs = (flatten(each.to_dict()) for each in (base(), config, source))
+        taken = [
+            key
+            for key in default
+            if key.startswith(tuple(f'{group}.' for group in _SHARED)) and key not in _OWN
+        ]
+        resolved = ConfigDict(config.to_dict())
+        for key in (*taken, 'replicas'):
+            if ours[key] == default[key]:
+                *group, name = key.rsplit('.', 1)
+                (get(resolved, group[0]) if group else resolved)[name] = theirs[key]
+        speakers = min(config.ease_of_learning.max_speakers, source.population.num_speakers)
+        each = config.ease_of_learning.listeners_per_speaker
+        pairs = tuple((s, s * each + k) for s in range(speakers) for k in range(each))
+        resolved.population.update(
+            num_speakers=speakers,
+            num_listeners=speakers * each,
+            pairs_per_step=len(pairs),
+            pairing='fixed',
+            pairs=pairs,
+            speaker_learns=(),
+        )
+        resolved.loss.speaker.update(name='none', entropy=0.0, kl=0.0, length_cost=0.0)
+        return resolved.lock()
+
+    def conclude(self) -> dict[str, Any]:
+        """Reads the curves off what was logged; keeps them, and states them in numbers."""
+        steps, curves = self._curves()
+        np.savez(self._run.directory.learning, steps=steps, accuracy=curves)
+        values = [self._state(steps, replica) for replica in np.moveaxis(curves, 1, 0)]
+        return {'ease_of_learning': metrics.over_replicas(values)}
+
+    def _curves(self) -> tuple[np.ndarray, np.ndarray]:
+        """Steps [M] and accuracy [M, R, S, K] of each speaker's listeners."""
+        lines = [
+            line for line in read_lines(self._run.directory.metrics) if line['split'] == 'train'
+        ]
+        steps = np.array([line['step'] for line in lines])
+        accuracy = np.array([line['accuracy'] for line in lines], float)  # None, a nan, is nan.
+        rows, columns = np.array(self._config.population.pairs).T
+        own = accuracy[:, :, rows, columns]
+        return steps, own.reshape(*own.shape[:2], self._config.population.num_speakers, -1)
+
+    def _state(self, steps: np.ndarray, curves: np.ndarray) -> dict[str, float | list[float]]:
+        """curves: [M, S, K], of one replica."""
+        flat = curves.reshape(len(steps), -1)
+        found = {'area_under_curve': area_under_curve(steps, flat)}
+        for step in self._config.ease_of_learning.steps:
+            if step <= steps[-1]:
+                found[f'accuracy_at_{step}'] = value_at(steps, flat, step)
+        values: dict[str, float | list[float]] = {}
+        for name, each in found.items():
+            values[name] = float(each.mean())
+            if each.size > 1:
+                values[f'{name}_ci95'] = metrics.bootstrap_interval(each, 1000, seed=0)
+        return values
+
+    def _keep(self, record: EvalRecord, replica: int) -> EvalRecord:
+        """Only a speaker's own listeners are asked: L becomes K."""
+        speakers, listeners = record.correct.shape[1:3]
+        own = np.arange(listeners).reshape(speakers, -1)
+        rows = np.arange(speakers)[:, None]
+        record = record._replace(
+            correct=record.correct[:, rows, own], loss=record.loss[:, rows, own]
+        )
+        return super()._keep(record, replica)
+
+    def _start_from(self, members: Population, run_dir: str) -> Population:
+        """The first speakers of the other run; listeners are fresh."""
+        source = RunDirectory(run_dir).load_config()
+        size = source.population.num_speakers
+        ours = members.speakers.agent
+        like = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((source.replicas, size, *x.shape[2:]), x.dtype), ours
+        )
+        _, tree = read_checkpoint(run_dir, {'population': {'speakers': {'agent': like}}})
+        found = jax.tree.map(
+            lambda x, own: jnp.broadcast_to(x[:, : own.shape[1]], own.shape),
+            tree['population']['speakers']['agent'],
+            ours,
+        )
+        return members._replace(speakers=members.speakers._replace(agent=found))
+
+
+def _check(config: ConfigDict) -> None:
+    group: Mapping[str, Any] = config.ease_of_learning
+    for key in ('max_speakers', 'listeners_per_speaker'):
+        require(config, f'ease_of_learning.{key}', group[key] >= 1, 'must be at least 1')
+    fits = 'voting' not in config.evaluation.metrics
+    sentence = "has 'voting', but listeners of different speakers do not vote: take it off the list"
+    require(config, 'evaluation.metrics', fits, sentence)
+    whole = all(type(step) is int and step >= 1 for step in group['steps'])
+    require(config, 'ease_of_learning.steps', whole, 'must hold whole numbers of at least 1')
+    untouched = flatten(base().population.to_dict())
+    for key in (
+        'num_speakers',
+        'num_listeners',
+        'pairs_per_step',
+        'pairing',
+        'pairs',
+        'graph',
+        'structure',
+        'speaker_learns',
+        'listener_learns',
+    ):
+        left = config.population[key] == untouched[key]
+        sentence = 'must be left alone: it follows from ease_of_learning and the run of from_run'
+        require(config, f'population.{key}', left, sentence)

@@ -1,0 +1,163 @@
+"""Ease of learning: what it takes from the run of its speakers, what it trains, what it states."""
+
+import json
+import re
+from pathlib import Path
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import SUMS, TARGET_EMA, changed, tiny_config
+
+from configs import ease_of_learning as recipe
+from emcom_jax import updates
+from emcom_jax.experiments.ease_of_learning import EaseOfLearning
+from emcom_jax.metrics.learning import area_under_curve, value_at
+from emcom_jax.population import init_population, make_meetings
+from emcom_jax.report.learning import ease_of_learning
+
+KEY = jax.random.key(0)
+
+
+# --- curves ---------------------------------------------------------------------------------------
+
+
+def test_the_area_is_the_mean_height():
+    steps = np.array([10, 20, 50])
+    flat, rising = np.full(3, 0.3), np.array([0.0, 0.1, 0.4])
+    np.testing.assert_allclose(area_under_curve(steps, np.stack([flat, rising], 1)), [0.3, 0.2])
+    np.testing.assert_allclose(area_under_curve(steps[:1], np.array([[0.7]])), [0.7])
+
+
+def test_a_value_between_two_steps_is_interpolated():
+    steps, values = np.array([10, 20, 50]), np.array([[0.0], [0.1], [0.4]])
+    for step, value in ((10, 0.0), (35, 0.25), (50, 0.4), (1, 0.0)):
+        np.testing.assert_allclose(value_at(steps, values, step), [value])
+    with pytest.raises(ValueError, match='end at step 50, before 51'):
+        value_at(steps, values, 51)
+
+
+def test_curves_must_have_increasing_steps_and_fitting_values():
+    with pytest.raises(ValueError, match='must increase'):
+        area_under_curve(np.array([1, 1]), np.zeros((2, 1)))
+    with pytest.raises(ValueError, match=r'got \(2,\) and \(3, 1\)'):
+        area_under_curve(np.array([1, 2]), np.zeros((3, 1)))
+
+
+@pytest.mark.parametrize(('replicas', 'lines'), [(1, 2 * (1 + 3) + 1), (4, 8 + 1 + 1)])
+def test_the_picture_has_a_line_for_each_speaker(replicas, lines):
+    accuracy = np.random.default_rng(0).random((5, replicas, 2, 3))
+    (ax,) = ease_of_learning(np.arange(5) * 10, accuracy, chance=0.1).axes
+    assert len(ax.lines) == lines
+    assert ('speaker 1' in ax.get_legend_handles_labels()[1]) == (replicas == 1)
+
+
+# --- what is taken from the run of the speakers ---------------------------------------------------
+
+
+@pytest.fixture
+def source_run(tmp_path: Path) -> Path:
+    """A directory with the config of a run, of which nothing else is read."""
+    config = tiny_config(
+        {
+            'population.num_speakers': 4,
+            'replicas': 2,
+            'channel.kind': 'gumbel',
+            'loss.speaker.name': 'pathwise',
+        }
+    )
+    (tmp_path / 'config.json').write_text(json.dumps(config.to_dict()))
+    return tmp_path
+
+
+def probe(run, variant='', **changes):
+    config = recipe.get_config(variant)
+    config.from_run = str(run)
+    config.update_from_flattened_dict(changes)
+    return EaseOfLearning.resolve(config)
+
+
+def test_agents_and_data_are_those_of_the_run(source_run):
+    config = probe(source_run, **{'ease_of_learning.max_speakers': 3})
+    assert (config.channel.kind, config.channel.vocab_size) == ('gumbel', 5)
+    assert (config.speaker.core, config.listener.hidden_size) == ('gru', 6)
+    assert (config.data.batch_size, config.replicas) == (8, 2)
+    assert config.evaluation.num_candidates == (4, 16)
+    # The rest is its own.
+    assert config.training_steps == recipe.DEFAULT['training_steps']
+    assert config.evaluation.metrics == ('accuracy',) and config.evaluation.every == 0
+    assert (config.population.num_speakers, config.population.num_listeners) == (3, 9)
+    assert config.population.pairs[:4] == ((0, 0), (0, 1), (0, 2), (1, 3))
+    assert (config.loss.speaker.name, config.loss.speaker.kl) == ('none', 0.0)
+    assert config.is_locked
+
+
+def test_what_is_set_is_not_taken(source_run):
+    config = probe(source_run, 'classification', **{'data.batch_size': 32, 'listener.core': 'lstm'})
+    assert config.loss.listener.name == 'classification'
+    assert config.data.batch_size == 32
+    # Its default, which is not to be told from one that was left alone.
+    assert config.listener.core == 'gru'
+
+
+@pytest.mark.parametrize(
+    ('changes', 'sentence'),
+    [
+        ({'population.num_listeners': 5}, 'follows from ease_of_learning'),
+        ({'population.pairing': 'independent'}, 'follows from ease_of_learning'),
+        ({'evaluation.metrics': ('accuracy', 'voting')}, 'do not vote'),
+        ({'ease_of_learning.max_speakers': 0}, 'at least 1'),
+        ({'ease_of_learning.listeners_per_speaker': 0}, 'at least 1'),
+        ({'ease_of_learning.steps': (0,)}, 'whole numbers of at least 1'),
+    ],
+)
+def test_what_cannot_be_is_refused(source_run, changes, sentence):
+    ((key, value),) = changes.items()
+    with pytest.raises(ValueError, match=f'^{re.escape(f"{key}={value!r} ")}.*{sentence}'):
+        probe(source_run, **changes)
+
+
+def test_speakers_must_come_from_somewhere(tmp_path):
+    with pytest.raises(ValueError, match='^from_run=None must name a run directory'):
+        EaseOfLearning.resolve(recipe.get_config())
+    with pytest.raises(Exception, match='is not a run'):
+        probe(tmp_path)
+
+
+# --- frozen speakers ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('execution', ['vmap', 'map', 'unroll'])
+def test_frozen_speakers_stay_and_their_listeners_learn_as_ever(
+    execution, optimizers, batch, weighted
+):
+    changes = {
+        'num_speakers': 2,
+        'num_listeners': 4,
+        'pairs_per_step': 4,
+        'pairing': 'fixed',
+        'pairs': ((0, 0), (0, 1), (1, 2), (1, 3)),
+        'speaker_learns': (),
+    }
+    config = tiny_config({f'population.{key}': value for key, value in changes.items()})
+    meetings = make_meetings(config.population)
+
+    def step(optimizers, targets):
+        before = init_population(SUMS, optimizers, KEY, batch, 2, 4)
+        if not targets:  # The game of numbers reads them.
+            assert before.targets == {} and before.speakers.opt_state == {}
+            before = before._replace(targets=before.speakers.agent.params)
+        update = updates.communicate(SUMS, optimizers, meetings, execution, TARGET_EMA, None)
+        after, scalars = jax.jit(update)(KEY, 0, before, weighted)
+        return before, after, scalars
+
+    before, after, scalars = step(optimizers._replace(speaker=None), targets=False)
+    assert not changed(before.speakers, after.speakers)
+    _, masked, expected = step(optimizers, targets=True)
+    chex.assert_trees_all_close(after.listeners, masked.listeners, rtol=1e-5)
+    chex.assert_trees_all_close(after.shared, masked.shared, rtol=1e-5)
+    chex.assert_trees_all_close(scalars['loss'], expected['loss'], rtol=1e-5)
+    assert (scalars['gradient_norm'] < expected['gradient_norm']).all()
+    assert jnp.isfinite(scalars['gradient_norm']).all()
