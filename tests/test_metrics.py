@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from emcom_jax import metrics
-from emcom_jax.metrics import language, records
+from emcom_jax.metrics import distances, language, records
 from emcom_jax.tables import look_up
 from emcom_jax.types import EvalRecord
 
@@ -108,7 +108,7 @@ def test_topographic_similarity_does_not_see_what_symbols_are_called():
     messages = rng.integers(0, 120_000, (10_000, 12))
     messages[:60] = rng.integers(0xD7F0, 0xE010, (60, 12))
     messages[:60, :6] = rng.integers(0xD7FF, 0xD803, (60, 6))
-    strings = language._as_strings(messages, np.full(len(messages), 12))
+    strings = distances.as_strings(messages, np.full(len(messages), 12))
     assert {len(s) for s in strings} == {12}
     assert len(set(''.join(strings))) == len(np.unique(messages))
     meanings = rng.standard_normal((60, 4))
@@ -151,6 +151,7 @@ def test_topographic_similarity_is_nan_where_undefined():
         ({'messages': np.zeros((5, 2))}, 'messages must be int'),
         ({'meanings': np.zeros((4, 2))}, 'meanings must be'),
         ({'lengths': np.zeros(4, int)}, 'lengths must be'),
+        ({'lengths': np.full(5, 3)}, 'between 0 and 2'),
         ({'meaning_distance': 'cosin'}, "did you mean 'cosine'"),
         ({'messages': np.zeros((10_001, 1), int), 'meanings': np.zeros((10_001, 1))}, 'sample'),
     ],
@@ -159,6 +160,77 @@ def test_wrong_input_is_named_in_a_sentence(change, sentence):
     valid = {'messages': np.zeros((5, 2), int), 'meanings': np.zeros((5, 3))}
     with pytest.raises(ValueError, match=sentence):
         metrics.topographic_similarity(**valid | change)
+
+
+def test_topographic_similarity_is_the_same_in_pieces(monkeypatch):
+    rng = np.random.default_rng(10)
+    messages, lengths = rng.integers(0, 4, (120, 5)), rng.integers(0, 6, 120)
+    for distance, meanings in (
+        ('cosine', rng.standard_normal((120, 3))),
+        ('euclidean', rng.integers(0, 3, (120, 2))),
+        ('hamming', rng.integers(0, 3, (120, 4))),
+    ):
+        whole = metrics.topographic_similarity(messages, meanings, distance, lengths)
+        with monkeypatch.context() as patch:
+            patch.setattr(distances, '_BLOCK', 97)
+            patch.setattr(distances, '_ROWS', 13)
+            pieces = metrics.topographic_similarity(messages, meanings, distance, lengths)
+        assert pieces == pytest.approx(whole, abs=1e-12)
+
+
+def test_distances_far_apart_keep_their_order():
+    rng = np.random.default_rng(11)
+    messages = rng.integers(0, 9, (60, 6))
+    meanings = rng.standard_normal((60, 2))
+    meanings[0] *= 1e7  # One outlier takes all the variance.
+    edits, expected = [], []
+    for i, j in itertools.combinations(range(1, 60), 2):
+        edits.append(editdistance.eval(messages[i].tolist(), messages[j].tolist()))
+        expected.append(np.sum((meanings[i] - meanings[j]) ** 2))
+    rho = stats.spearmanr(edits, expected).statistic
+    got = metrics.topographic_similarity(messages[1:], meanings[1:], 'euclidean')
+    assert got == pytest.approx(rho, abs=1e-9)
+    assert np.isfinite(metrics.topographic_similarity(messages, meanings, 'euclidean'))
+
+
+def test_mantel_p_values_of_a_regular_and_of_random_languages():
+    meanings = all_combinations(2, 4)
+    p = metrics.topographic_similarity_p(meanings + [0, 4], meanings, 'hamming')
+    assert p == 1 / 200
+    rng = np.random.default_rng(12)
+    p_values = [
+        metrics.topographic_similarity_p(
+            rng.integers(0, 5, (12, 4)),
+            rng.standard_normal((12, 3)),
+            num_permutations=99,
+            seed=seed,
+        )
+        for seed in range(200)
+    ]
+    assert stats.kstest(p_values, 'uniform').pvalue > 0.01
+
+
+def test_mantel_p_is_that_of_recomputed_similarities():
+    rng = np.random.default_rng(13)
+    n, lengths = 9, rng.integers(1, 5, 9)
+    messages, meanings = rng.integers(0, 3, (n, 4)), rng.integers(0, 2, (n, 3))
+    observed = metrics.topographic_similarity(messages, meanings, 'hamming', lengths)
+    order = np.random.default_rng(5)
+    permuted = []
+    for _ in range(50):
+        perm = order.permutation(n)
+        permuted.append(
+            metrics.topographic_similarity(messages[perm], meanings, 'hamming', lengths[perm])
+        )
+    expected = (1 + np.sum(np.array(permuted) >= observed - 1e-9)) / 51
+    got = metrics.topographic_similarity_p(messages, meanings, 'hamming', lengths, 50, seed=5)
+    assert got == pytest.approx(expected)
+    assert 0.05 < got < 1  # Else the comparison would tell little.
+    assert np.isnan(metrics.topographic_similarity_p(np.ones_like(messages), meanings))
+    with pytest.raises(ValueError, match='at most 1000'):
+        metrics.topographic_similarity_p(np.zeros((1001, 1), int), np.zeros((1001, 1)))
+    with pytest.raises(ValueError, match='num_permutations must be at least 1'):
+        metrics.topographic_similarity_p(messages, meanings, num_permutations=0)
 
 
 # --- disentanglement ------------------------------------------------------------------------------
@@ -404,6 +476,8 @@ def test_an_undefined_value_of_one_speaker_spoils_no_other_value():
     assert undefined == {
         'topographic_similarity',
         'topographic_similarity_attributes',
+        'topographic_similarity_p',
+        'topographic_similarity_attributes_p',
         'positional_disentanglement',
         'bag_of_symbols_disentanglement',
     }

@@ -9,8 +9,12 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
-from emcom_jax.metrics import accuracy, information, language, records
+from emcom_jax.metrics import accuracy, disentanglement, information, language, records
 from emcom_jax.metrics.accuracy import bootstrap_interval
+from emcom_jax.metrics.disentanglement import (
+    bag_of_symbols_disentanglement,
+    positional_disentanglement,
+)
 from emcom_jax.metrics.information import (
     entropy,
     message_entropy,
@@ -18,11 +22,7 @@ from emcom_jax.metrics.information import (
     normalized_mutual_information,
     permutation_test,
 )
-from emcom_jax.metrics.language import (
-    bag_of_symbols_disentanglement,
-    positional_disentanglement,
-    topographic_similarity,
-)
+from emcom_jax.metrics.language import topographic_similarity, topographic_similarity_p
 from emcom_jax.tables import look_up
 from emcom_jax.types import EvalRecord
 
@@ -44,7 +44,8 @@ METRICS: dict[str, Metric] = {
     'accuracy': Metric(accuracy.accuracy_of, records.KINDS),
     'voting': Metric(accuracy.voting_of, records.KINDS),
     'topographic_similarity': Metric(language.topographic_similarity_of, ('symbols',)),
-    'disentanglement': Metric(language.disentanglement_of, ('symbols',)),
+    'topographic_similarity_p': Metric(language.topographic_similarity_p_of, ('symbols',)),
+    'disentanglement': Metric(disentanglement.disentanglement_of, ('symbols',)),
     'speaker_distance': Metric(language.speaker_distance_of, ('symbols',)),
     'message_entropy': Metric(information.message_entropy_of, ('symbols',)),
     'distinct_messages': Metric(information.distinct_messages_of, ('symbols',)),
@@ -96,4 +97,5 @@ __all__ = [
     'permutation_test',
     'positional_disentanglement',
     'topographic_similarity',
+    'topographic_similarity_p',
 ]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from emcom_jax.metrics import arguments
 from emcom_jax.types import EvalRecord
 
 
@@ -26,7 +27,7 @@ def entropy(samples: np.ndarray) -> float:
 
 def mutual_information(x: np.ndarray, y: np.ndarray) -> float:
     """I(x; y) = H(x) + H(y) - H(x, y) in bits, of int [N] and int [N]. In [0, min(H(x), H(y))]."""
-    x, y = _aligned(x, y)
+    x, y = arguments.aligned(x, y)
     _, x = np.unique(x, return_inverse=True)
     _, y = np.unique(y, return_inverse=True)
     joint = x.astype(np.int64) * (int(y.max()) + 1) + y
@@ -41,7 +42,7 @@ def normalized_mutual_information(symbols: np.ndarray, labels: np.ndarray) -> fl
     It grows by chance with the number of distinct symbols: compare it with `permutation_test`.
     Checked against scikit-learn at N of 50 to 80.
     """
-    symbols, labels = _aligned(symbols, labels)
+    symbols, labels = arguments.aligned(symbols, labels)
     mean = (entropy(symbols) + entropy(labels)) / 2
     if mean == 0.0:
         return 1.0
@@ -82,7 +83,7 @@ def permutation_test(
     Returns:
       p in (0, 1]; nan if the observed statistic is nan. A permutation with a nan counts against.
     """
-    symbols, labels = _aligned(symbols, labels)
+    symbols, labels = arguments.aligned(symbols, labels)
     if num_permutations < 1:
         raise ValueError(f'num_permutations must be at least 1, got {num_permutations}.')
     observed = statistic(symbols, labels)
@@ -102,7 +103,7 @@ def message_entropy_of(record: EvalRecord) -> dict[str, float]:
 
     Symbols after the end of a message do not count. Means over speakers.
     """
-    spoken = _spoken(record)
+    spoken = arguments.spoken(record)
     return {
         'message_entropy': float(
             np.mean([message_entropy(messages) for messages in record.messages])
@@ -116,7 +117,7 @@ def message_entropy_of(record: EvalRecord) -> dict[str, float]:
 def distinct_messages_of(record: EvalRecord) -> dict[str, float]:
     """Number of distinct messages and its share of the N examples, number of distinct symbols, and
     mean number of symbols in a message (the end symbol included). Means over speakers."""
-    spoken = _spoken(record)
+    spoken = arguments.spoken(record)
     distinct = float(np.mean([len(np.unique(m, axis=0)) for m in record.messages]))
     symbols = [len(np.unique(m[said])) for m, said in zip(record.messages, spoken, strict=True)]
     return {
@@ -125,17 +126,3 @@ def distinct_messages_of(record: EvalRecord) -> dict[str, float]:
         'active_symbols': float(np.mean(symbols)),
         'message_length': float(np.mean(record.lengths)),
     }
-
-
-def _spoken(record: EvalRecord) -> np.ndarray:
-    """Which symbols were said, bool [S, N, T]: those up to the end of a message, included."""
-    return np.arange(record.messages.shape[2]) < record.lengths[:, :, None]
-
-
-def _aligned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    x, y = np.asarray(x), np.asarray(y)
-    if x.ndim != 1 or x.shape != y.shape or x.size == 0:
-        raise ValueError(
-            f'expected two arrays of the same shape [N] with N > 0, got {x.shape} and {y.shape}.'
-        )
-    return x, y
