@@ -478,6 +478,12 @@ def test_an_undefined_value_of_one_speaker_spoils_no_other_value():
         'topographic_similarity_attributes',
         'topographic_similarity_p',
         'topographic_similarity_attributes_p',
+        'word_topographic_similarity',
+        'word_topographic_similarity_random',
+        'tree_reconstruction_error_relative',
+        'abbreviation',
+        'abbreviation_class',
+        'abbreviation_attributes',
         'positional_disentanglement',
         'bag_of_symbols_disentanglement',
     }

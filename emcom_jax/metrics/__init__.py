@@ -9,20 +9,41 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
-from emcom_jax.metrics import accuracy, disentanglement, information, language, records
+from emcom_jax.metrics import (
+    abbreviation,
+    accuracy,
+    compositionality,
+    disentanglement,
+    information,
+    language,
+    records,
+    segmentation,
+)
+from emcom_jax.metrics.abbreviation import meaning_abbreviation, message_abbreviation
 from emcom_jax.metrics.accuracy import bootstrap_interval
+from emcom_jax.metrics.compositionality import (
+    concept_best_matching,
+    context_independence,
+    tree_reconstruction_error,
+)
 from emcom_jax.metrics.disentanglement import (
     bag_of_symbols_disentanglement,
     positional_disentanglement,
 )
 from emcom_jax.metrics.information import (
+    adjusted_mutual_information,
+    conditional_entropy,
     entropy,
     message_entropy,
     mutual_information,
     normalized_mutual_information,
     permutation_test,
+    position_entropy,
+    redundancy,
 )
 from emcom_jax.metrics.language import topographic_similarity, topographic_similarity_p
+from emcom_jax.metrics.references import compare
+from emcom_jax.metrics.segmentation import branching_entropy, word_boundaries
 from emcom_jax.tables import look_up
 from emcom_jax.types import EvalRecord
 
@@ -40,15 +61,25 @@ class Metric(NamedTuple):
     kinds: tuple[str, ...]
 
 
+SYMBOLS = ('symbols',)
+
 METRICS: dict[str, Metric] = {
     'accuracy': Metric(accuracy.accuracy_of, records.KINDS),
     'voting': Metric(accuracy.voting_of, records.KINDS),
-    'topographic_similarity': Metric(language.topographic_similarity_of, ('symbols',)),
-    'topographic_similarity_p': Metric(language.topographic_similarity_p_of, ('symbols',)),
-    'disentanglement': Metric(disentanglement.disentanglement_of, ('symbols',)),
-    'speaker_distance': Metric(language.speaker_distance_of, ('symbols',)),
-    'message_entropy': Metric(information.message_entropy_of, ('symbols',)),
-    'distinct_messages': Metric(information.distinct_messages_of, ('symbols',)),
+    'topographic_similarity': Metric(language.topographic_similarity_of, SYMBOLS),
+    'topographic_similarity_p': Metric(language.topographic_similarity_p_of, SYMBOLS),
+    'speaker_distance': Metric(language.speaker_distance_of, SYMBOLS),
+    'disentanglement': Metric(disentanglement.disentanglement_of, SYMBOLS),
+    'context_independence': Metric(compositionality.context_independence_of, SYMBOLS),
+    'concept_best_matching': Metric(compositionality.concept_best_matching_of, SYMBOLS),
+    'tree_reconstruction_error': Metric(compositionality.tree_reconstruction_error_of, SYMBOLS),
+    'segmentation': Metric(segmentation.segmentation_of, SYMBOLS),
+    'message_entropy': Metric(information.message_entropy_of, SYMBOLS),
+    'position_entropy': Metric(information.position_entropy_of, SYMBOLS),
+    'redundancy': Metric(information.redundancy_of, SYMBOLS),
+    'mutual_information': Metric(information.mutual_information_of, SYMBOLS),
+    'distinct_messages': Metric(information.distinct_messages_of, SYMBOLS),
+    'abbreviation': Metric(abbreviation.abbreviation_of, SYMBOLS),
 }
 
 
@@ -87,15 +118,27 @@ def compute(
 __all__ = [
     'METRICS',
     'Metric',
+    'adjusted_mutual_information',
     'bag_of_symbols_disentanglement',
     'bootstrap_interval',
+    'branching_entropy',
+    'compare',
     'compute',
+    'concept_best_matching',
+    'conditional_entropy',
+    'context_independence',
     'entropy',
+    'meaning_abbreviation',
+    'message_abbreviation',
     'message_entropy',
     'mutual_information',
     'normalized_mutual_information',
     'permutation_test',
+    'position_entropy',
     'positional_disentanglement',
+    'redundancy',
     'topographic_similarity',
     'topographic_similarity_p',
+    'tree_reconstruction_error',
+    'word_boundaries',
 ]

@@ -90,8 +90,8 @@ MEANING_DISTANCES: dict[str, MeaningDistance] = {
 def rank_correlation(x: Block, num_places: int, y: Block, size: int) -> float:
     """Spearman correlation of two distances over all pairs i < j of `size` things.
 
-    nan if one of them is constant. Ties share their mean rank. x takes at most `num_places` values. Each pair is one number of 8
-    bytes, y above x; sorted, they are ranked piece by piece.
+    nan if one of them is constant. Ties share their mean rank. x takes at most `num_places` values.
+    Each pair is one number of 8 bytes, y above x; sorted, they are ranked piece by piece.
     """
     pairs = size * (size - 1) // 2
     keys = np.empty(pairs, np.int64)
