@@ -6,47 +6,15 @@ from pathlib import Path
 import editdistance
 import numpy as np
 import pytest
+from conftest import all_combinations, make_record
 from scipy import stats
 
 from emcom_jax import metrics
 from emcom_jax.metrics import distances, language, records
 from emcom_jax.tables import look_up
-from emcom_jax.types import EvalRecord
 
 GOLDEN = np.load(Path(__file__).parent / 'golden' / 'metric_vectors.npz')
 CASES = [f'case{i}' for i in range(4)]
-
-
-def all_combinations(num_attributes, num_values):
-    return np.array(list(itertools.product(range(num_values), repeat=num_attributes)))
-
-
-def make_record(seed=0, speakers=3, listeners=2, examples=40, kind='symbols', candidates=(8, 16)):
-    rng = np.random.default_rng(seed)
-    length, vocab_size = 5, 7
-    lengths = rng.integers(1, length + 1, (speakers, examples), dtype=np.int32)
-    messages = rng.integers(1, vocab_size, (speakers, examples, length), dtype=np.int32)
-    messages[np.arange(length) >= lengths[..., None]] = 0
-    if kind != 'symbols':
-        messages = rng.random((speakers, examples, length, vocab_size), dtype=np.float32)
-    plays = (len(candidates), speakers, listeners, examples)
-    return EvalRecord(
-        split='valid',
-        step=12,
-        kind=kind,
-        vocab_size=vocab_size,
-        messages=messages,
-        lengths=lengths,
-        meanings=rng.standard_normal((examples, 6)).astype(np.float16),
-        labels={
-            'class': rng.integers(0, 4, examples, dtype=np.int32),
-            'attributes': rng.integers(0, 3, (examples, 4), dtype=np.int32),
-        },
-        num_candidates=candidates,
-        correct=rng.integers(0, 2, plays).astype(np.float32),
-        loss=rng.random(plays, dtype=np.float32),
-        vote=rng.integers(0, 2, (len(candidates), speakers, examples)).astype(np.float32),
-    )
 
 
 # --- topographic similarity -----------------------------------------------------------------------

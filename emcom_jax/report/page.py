@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from emcom_jax import config as config_lib
 from emcom_jax.metrics import records
-from emcom_jax.report import curves, messages
+from emcom_jax.report import corpus, curves, messages
 from emcom_jax.runtime.files import read_json, replace_text, strict
 from emcom_jax.runtime.run_directory import RunDirectory, RunDirectoryError, flatten
 from emcom_jax.runtime.writers import read_lines
@@ -132,7 +132,7 @@ def _flag(value: Any) -> str:
 
 
 def _json_lines(record: EvalRecord) -> str:
-    return ''.join(json.dumps(message) + '\n' for message in messages.said(record))
+    return ''.join(json.dumps(message) + '\n' for message in corpus.said(record))
 
 
 def _table(summary: Mapping[str, Any]) -> dict[str, Any]:
