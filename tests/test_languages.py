@@ -219,16 +219,18 @@ def test_branching_entropies_and_boundaries_equal_a_plain_loop():
             successors[s[i:j]].append(s[j])
     h = {piece: metrics.entropy(np.array(nexts)) for piece, nexts in successors.items()}
     expected = [np.full((150, 6 - n), np.nan) for n in range(6)]
-    cuts = np.zeros((150, 6), dtype=bool)
+    cuts = np.zeros((2, 150, 6), dtype=bool)
     for k, s in enumerate(said):
         for i, j in itertools.combinations_with_replacement(range(len(s)), 2):
             expected[j - i][k, i] = h[s[i:j]]
-            cuts[k, j] |= j - i > 1 and h[s[i:j]] - h[s[i : j - 1]] > 0.1
+            for cut, threshold in zip(cuts, (-0.5, 0.1), strict=True):
+                cut[k, j] |= j - i > 1 and h[s[i:j]] - h[s[i : j - 1]] > threshold
     got = metrics.branching_entropy(messages, lengths)
     for x, y in zip(got, expected, strict=True):
         np.testing.assert_allclose(x, y, atol=1e-12)
-    np.testing.assert_array_equal(metrics.word_boundaries(messages, lengths, 0.1), cuts)
-    assert 0 < cuts.sum() < (lengths - 1).sum()
+    for cut, threshold in zip(cuts, (-0.5, 0.1), strict=True):
+        np.testing.assert_array_equal(metrics.word_boundaries(messages, lengths, threshold), cut)
+        assert 0 < cut.sum() < (lengths - 1).sum()
 
 
 def test_random_boundaries_are_as_many_and_inside_of_messages():

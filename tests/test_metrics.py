@@ -159,6 +159,11 @@ def test_distances_far_apart_keep_their_order():
     got = metrics.topographic_similarity(messages[1:], meanings[1:], 'euclidean')
     assert got == pytest.approx(rho, abs=1e-9)
     assert np.isfinite(metrics.topographic_similarity(messages, meanings, 'euclidean'))
+    # However many others there are, a distance leaves room for the place of an edit distance.
+    line = np.arange(8_000.0)[:, None] / 8_000
+    line[0] = 1e9
+    furthest = distances.MEANING_DISTANCES['euclidean'](line)(slice(1), slice(8_000)).max()
+    assert 2**40 < furthest < 2**45
 
 
 def test_mantel_p_values_of_a_regular_and_of_random_languages():
