@@ -376,6 +376,48 @@ def test_language_metrics_do_not_see_what_symbols_are_called():
         assert got[name] == pytest.approx(value, abs=1e-6), name
 
 
+DEGENERATE = {
+    'nothing is said': lambda r: {
+        'messages': np.zeros_like(r.messages),
+        'lengths': np.zeros_like(r.lengths),
+    },
+    'all is alike': lambda r: {'messages': np.zeros_like(r.messages)},
+    'one symbol': lambda r: {
+        'vocab_size': 1,
+        'messages': np.zeros_like(r.messages),
+        'lengths': np.full_like(r.lengths, 5),
+    },
+    'messages of one': lambda r: {
+        'messages': r.messages[:, :, :1],
+        'lengths': np.ones_like(r.lengths),
+    },
+    'no labels': lambda r: {'labels': {}},
+    'no attributes': lambda r: {'labels': {'attributes': np.zeros((40, 0), np.int32)}},
+    'constant labels': lambda r: {
+        'labels': {'class': np.zeros(40, np.int32), 'attributes': np.zeros((40, 1), np.int32)}
+    },
+    'meanings that are none': lambda r: {'meanings': np.full((40, 6), np.nan, np.float32)},
+}
+
+
+@pytest.mark.parametrize('case', DEGENERATE)
+def test_what_is_undefined_is_nan_and_raises_nothing(case):
+    record = make_record()
+    record = record._replace(**DEGENERATE[case](record))
+    table = metrics.compare(record, LANGUAGE_METRICS, num_draws=1)
+    for values in table.values():
+        for name, value in values.items():
+            assert isinstance(value, float | list), name
+            assert not np.isinf(value).any(), name
+
+
+@pytest.mark.parametrize('examples', [1, 2])
+def test_few_examples_raise_nothing(examples):
+    record = make_record(examples=examples)
+    values = metrics.compare(record, LANGUAGE_METRICS, num_draws=1)['emergent']
+    assert np.isnan(values['topographic_similarity'])
+
+
 def test_the_end_symbol_is_no_word():
     said = make_record()
     room = said._replace(  # Longer, so that no message fills what there is room for.

@@ -71,7 +71,7 @@ def _euclidean(meanings: np.ndarray) -> Block:
 def _hamming(meanings: np.ndarray) -> Block:
     def block(rows: slice, columns: slice) -> np.ndarray:
         shares = distance.cdist(meanings[rows], meanings[columns], 'hamming')
-        return np.rint(shares * meanings.shape[1]).astype(np.int64)
+        return np.rint(np.nan_to_num(shares) * meanings.shape[1]).astype(np.int64)  # nan if D = 0.
 
     return block
 

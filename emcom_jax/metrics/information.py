@@ -159,16 +159,13 @@ def permutation_test(
 def message_entropy_of(record: EvalRecord) -> dict[str, float]:
     """Entropy of whole messages, and of the symbols in them whatever their position; bits.
 
-    Symbols after the end of a message do not count. Means over speakers.
+    Symbols after the end of a message do not count; nan where nothing is said. Means over speakers.
     """
-    spoken = arguments.spoken(record)
+    said = [m[on] for m, on in zip(record.messages, arguments.spoken(record), strict=True)]
+    symbols = [entropy(symbols) if symbols.size else np.nan for symbols in said]
     return {
-        'message_entropy': float(
-            np.mean([message_entropy(messages) for messages in record.messages])
-        ),
-        'symbol_entropy': float(
-            np.mean([entropy(m[said]) for m, said in zip(record.messages, spoken, strict=True)])
-        ),
+        'message_entropy': float(np.mean([message_entropy(m) for m in record.messages])),
+        'symbol_entropy': float(np.mean(symbols)),
     }
 
 
