@@ -24,7 +24,7 @@ def branching_entropy(messages: np.ndarray, lengths: np.ndarray | None = None) -
     """Entropy of the symbol that follows a piece of a message, for each piece; bits.
 
     h(s) is the entropy of the symbol after s, over all places in all messages where s stands and a
-    symbol follows (Ueda et al. 2023, definition 3).
+    symbol follows.
 
     Args:
       messages: int [N, T].
@@ -61,7 +61,7 @@ def branching_entropy(messages: np.ndarray, lengths: np.ndarray | None = None) -
 def word_boundaries(
     messages: np.ndarray, lengths: np.ndarray | None = None, threshold: float = 0.5
 ) -> np.ndarray:
-    """Where words end by Harris's articulation scheme (Ueda et al. 2023, algorithm 1).
+    """Where words end by Harris's articulation scheme (Ueda et al. 2023).
 
     There is a boundary after a piece of at least two symbols if its branching entropy exceeds that
     of the piece without its last symbol by more than `threshold` bits, wherever the piece starts.
