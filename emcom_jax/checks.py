@@ -1,6 +1,7 @@
 """Refuses impossible settings before anything compiles: the key, its value, what would be right."""
 
 import math
+from collections.abc import Collection
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -12,14 +13,6 @@ from emcom_jax.games import GAMES
 from emcom_jax.metrics import language
 from emcom_jax.tables import look_up
 from emcom_jax.types import EvalRecord, Source
-
-# Values that an evaluation has for each number of candidates, and the metric they are part of.
-PARTS = {
-    'accuracy': 'accuracy',
-    'loss': 'accuracy',
-    'accuracy_vote': 'voting',
-    'accuracy_average': 'voting',
-}
 
 
 def check(config: ConfigDict, source: Source, num_devices: int | None) -> None:
@@ -296,25 +289,33 @@ def _check_best(config: ConfigDict, source: Source) -> None:
         require(
             config, f'evaluation.{key}', validates, 'has no effect with evaluation.every=0: set it'
         )
-    name = group.best_metric.partition('@')[0]
-    if name in PARTS:
-        part = PARTS[name]
-        sentence = f'must have {part!r} for evaluation.best_metric={group.best_metric!r}'
-        require(config, 'evaluation.metrics', part in group.metrics, sentence)
-    if name in ('accuracy_vote', 'accuracy_average'):
-        several = config.population.num_listeners > 1
-        require(config, 'evaluation.best_metric', several, 'needs more than one listener')
-    values = metrics.compute(_example_record(config, source), group.metrics)
-    known = [key for key, value in values.items() if not isinstance(value, list)]
+    known = _values(config, source, group.metrics)
+    if group.best_metric not in known:
+        kind, several = _kind(config), 'needs a population of more than one'
+        large = _values(config, source, group.metrics, several=True)
+        require(config, 'evaluation.best_metric', group.best_metric not in large, several)
+        for name, metric in metrics.METRICS.items():
+            if name not in group.metrics and kind in metric.kinds:
+                has = group.best_metric in _values(config, source, [name])
+                sentence = f'must have {name!r} for evaluation.best_metric={group.best_metric!r}'
+                require(config, 'evaluation.metrics', not has, sentence)
     require(config, 'evaluation.best_metric', group.best_metric in known, _one(*known))
 
 
-def _example_record(config: ConfigDict, source: Source) -> EvalRecord:
+def _values(
+    config: ConfigDict, source: Source, names: Collection[str], several: bool = False
+) -> list[str]:
+    """The names of the numbers that metrics will have; `several`: of a larger population."""
+    values = metrics.compute(_example_record(config, source, several), names)
+    return [key for key, value in values.items() if not isinstance(value, list)]
+
+
+def _example_record(config: ConfigDict, source: Source, several: bool) -> EvalRecord:
     """A record such as an evaluation makes, of four referents: to see what values there will be."""
     picks = _picks(config)
     counts = tuple(sorted(set(config.evaluation.num_candidates))) if picks else (0,)
-    speakers = min(2, config.population.num_speakers)
-    listeners = min(2, config.population.num_listeners)
+    speakers = 2 if several else min(2, config.population.num_speakers)
+    listeners = 2 if several else min(2, config.population.num_listeners)
     split = source.splits['train']
     rows = np.arange(4) % len(split.inputs)
     played = np.zeros((len(counts), speakers, listeners, 4), np.float32)

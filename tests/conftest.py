@@ -1,5 +1,6 @@
 """What tests share: strict JAX on the CPU, and a world so small that compiling it is the cost."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from emcom_jax.types import (  # noqa: E402
     Array,
     Bank,
     Batch,
+    EvalRecord,
     Key,
     Pair,
     Population,
@@ -107,6 +109,46 @@ def drawn_pair(game: Game, batch: Batch) -> Pair:
     )
     target = jax.tree.map(lambda leaf: 0.9 * leaf, speaker.params)
     return Pair(speaker, listener, target, Agent({}, {}))
+
+
+def all_combinations(num_attributes: int, num_values: int) -> np.ndarray:
+    return np.array(list(itertools.product(range(num_values), repeat=num_attributes)))
+
+
+def make_record(
+    seed: int = 0,
+    speakers: int = 3,
+    listeners: int = 2,
+    examples: int = 40,
+    kind: str = 'symbols',
+    candidates: tuple[int, ...] = (8, 16),
+) -> EvalRecord:
+    """Random words 1 to 6 of random length, without end symbols, and random outcomes."""
+    rng = np.random.default_rng(seed)
+    length, vocab_size = 5, 7
+    lengths = rng.integers(1, length + 1, (speakers, examples), dtype=np.int32)
+    messages = rng.integers(1, vocab_size, (speakers, examples, length), dtype=np.int32)
+    messages[np.arange(length) >= lengths[..., None]] = 0
+    if kind != 'symbols':
+        messages = rng.random((speakers, examples, length, vocab_size), dtype=np.float32)
+    plays = (len(candidates), speakers, listeners, examples)
+    return EvalRecord(
+        split='valid',
+        step=12,
+        kind=kind,
+        vocab_size=vocab_size,
+        messages=messages,
+        lengths=lengths,
+        meanings=rng.standard_normal((examples, 6)).astype(np.float16),
+        labels={
+            'class': rng.integers(0, 4, examples, dtype=np.int32),
+            'attributes': rng.integers(0, 3, (examples, 4), dtype=np.int32),
+        },
+        num_candidates=candidates,
+        correct=rng.integers(0, 2, plays).astype(np.float32),
+        loss=rng.random(plays, dtype=np.float32),
+        vote=rng.integers(0, 2, (len(candidates), speakers, examples)).astype(np.float32),
+    )
 
 
 @pytest.fixture(scope='session')

@@ -161,6 +161,17 @@ REFUSED = [
     ({'evaluation.channel_noise': 1.5}, r'in \[0, 1\]'),
     ({'evaluation.best_metric': 'accuracy@17'}, 'accuracy@4, loss@4, accuracy@16, loss@16'),
     ({'evaluation.best_metric': 'acuracy@16'}, 'one of accuracy@4'),
+    (
+        {'evaluation.best_metric': 'symbol_entropy', 'evaluation.metrics': ('accuracy',)},
+        "must have 'message_entropy' for evaluation.best_metric='symbol_entropy'",
+    ),
+    (
+        {
+            'evaluation.metrics': ('speaker_distance',),
+            'evaluation.best_metric': 'speaker_edit_distance',
+        },
+        'needs a population of more than one',
+    ),
     ({'evaluation.every': 0, 'evaluation.patience': 3}, 'no effect with evaluation.every=0'),
     ({'training_steps': 2**31}, 'less than 2,147,483,648'),
     ({'loss.speaker.kl': math.inf}, 'must be a finite number'),

@@ -6,47 +6,15 @@ from pathlib import Path
 import editdistance
 import numpy as np
 import pytest
+from conftest import all_combinations, make_record
 from scipy import stats
 
 from emcom_jax import metrics
-from emcom_jax.metrics import language, records
+from emcom_jax.metrics import distances, language, records
 from emcom_jax.tables import look_up
-from emcom_jax.types import EvalRecord
 
 GOLDEN = np.load(Path(__file__).parent / 'golden' / 'metric_vectors.npz')
 CASES = [f'case{i}' for i in range(4)]
-
-
-def all_combinations(num_attributes, num_values):
-    return np.array(list(itertools.product(range(num_values), repeat=num_attributes)))
-
-
-def make_record(seed=0, speakers=3, listeners=2, examples=40, kind='symbols', candidates=(8, 16)):
-    rng = np.random.default_rng(seed)
-    length, vocab_size = 5, 7
-    lengths = rng.integers(1, length + 1, (speakers, examples), dtype=np.int32)
-    messages = rng.integers(1, vocab_size, (speakers, examples, length), dtype=np.int32)
-    messages[np.arange(length) >= lengths[..., None]] = 0
-    if kind != 'symbols':
-        messages = rng.random((speakers, examples, length, vocab_size), dtype=np.float32)
-    plays = (len(candidates), speakers, listeners, examples)
-    return EvalRecord(
-        split='valid',
-        step=12,
-        kind=kind,
-        vocab_size=vocab_size,
-        messages=messages,
-        lengths=lengths,
-        meanings=rng.standard_normal((examples, 6)).astype(np.float16),
-        labels={
-            'class': rng.integers(0, 4, examples, dtype=np.int32),
-            'attributes': rng.integers(0, 3, (examples, 4), dtype=np.int32),
-        },
-        num_candidates=candidates,
-        correct=rng.integers(0, 2, plays).astype(np.float32),
-        loss=rng.random(plays, dtype=np.float32),
-        vote=rng.integers(0, 2, (len(candidates), speakers, examples)).astype(np.float32),
-    )
 
 
 # --- topographic similarity -----------------------------------------------------------------------
@@ -108,7 +76,7 @@ def test_topographic_similarity_does_not_see_what_symbols_are_called():
     messages = rng.integers(0, 120_000, (10_000, 12))
     messages[:60] = rng.integers(0xD7F0, 0xE010, (60, 12))
     messages[:60, :6] = rng.integers(0xD7FF, 0xD803, (60, 6))
-    strings = language._as_strings(messages, np.full(len(messages), 12))
+    strings = distances.as_strings(messages, np.full(len(messages), 12))
     assert {len(s) for s in strings} == {12}
     assert len(set(''.join(strings))) == len(np.unique(messages))
     meanings = rng.standard_normal((60, 4))
@@ -151,6 +119,7 @@ def test_topographic_similarity_is_nan_where_undefined():
         ({'messages': np.zeros((5, 2))}, 'messages must be int'),
         ({'meanings': np.zeros((4, 2))}, 'meanings must be'),
         ({'lengths': np.zeros(4, int)}, 'lengths must be'),
+        ({'lengths': np.full(5, 3)}, 'between 0 and 2'),
         ({'meaning_distance': 'cosin'}, "did you mean 'cosine'"),
         ({'messages': np.zeros((10_001, 1), int), 'meanings': np.zeros((10_001, 1))}, 'sample'),
     ],
@@ -159,6 +128,82 @@ def test_wrong_input_is_named_in_a_sentence(change, sentence):
     valid = {'messages': np.zeros((5, 2), int), 'meanings': np.zeros((5, 3))}
     with pytest.raises(ValueError, match=sentence):
         metrics.topographic_similarity(**valid | change)
+
+
+def test_topographic_similarity_is_the_same_in_pieces(monkeypatch):
+    rng = np.random.default_rng(10)
+    messages, lengths = rng.integers(0, 4, (120, 5)), rng.integers(0, 6, 120)
+    for distance, meanings in (
+        ('cosine', rng.standard_normal((120, 3))),
+        ('euclidean', rng.integers(0, 3, (120, 2))),
+        ('hamming', rng.integers(0, 3, (120, 4))),
+    ):
+        whole = metrics.topographic_similarity(messages, meanings, distance, lengths)
+        with monkeypatch.context() as patch:
+            patch.setattr(distances, '_BLOCK', 97)
+            patch.setattr(distances, '_ROWS', 13)
+            pieces = metrics.topographic_similarity(messages, meanings, distance, lengths)
+        assert pieces == pytest.approx(whole, abs=1e-12)
+
+
+def test_distances_far_apart_keep_their_order():
+    rng = np.random.default_rng(11)
+    messages = rng.integers(0, 9, (60, 6))
+    meanings = rng.standard_normal((60, 2))
+    meanings[0] *= 1e7  # One outlier takes all the variance.
+    edits, expected = [], []
+    for i, j in itertools.combinations(range(1, 60), 2):
+        edits.append(editdistance.eval(messages[i].tolist(), messages[j].tolist()))
+        expected.append(np.sum((meanings[i] - meanings[j]) ** 2))
+    rho = stats.spearmanr(edits, expected).statistic
+    got = metrics.topographic_similarity(messages[1:], meanings[1:], 'euclidean')
+    assert got == pytest.approx(rho, abs=1e-9)
+    assert np.isfinite(metrics.topographic_similarity(messages, meanings, 'euclidean'))
+    # However many others there are, a distance leaves room for the place of an edit distance.
+    line = np.arange(8_000.0)[:, None] / 8_000
+    line[0] = 1e9
+    furthest = distances.MEANING_DISTANCES['euclidean'](line)(slice(1), slice(8_000)).max()
+    assert 2**40 < furthest < 2**45
+
+
+def test_mantel_p_values_of_a_regular_and_of_random_languages():
+    meanings = all_combinations(2, 4)
+    p = metrics.topographic_similarity_p(meanings + [0, 4], meanings, 'hamming')
+    assert p == 1 / 200
+    rng = np.random.default_rng(12)
+    p_values = [
+        metrics.topographic_similarity_p(
+            rng.integers(0, 5, (12, 4)),
+            rng.standard_normal((12, 3)),
+            num_permutations=99,
+            seed=seed,
+        )
+        for seed in range(200)
+    ]
+    assert stats.kstest(p_values, 'uniform').pvalue > 0.01
+
+
+def test_mantel_p_is_that_of_recomputed_similarities():
+    rng = np.random.default_rng(13)
+    n, lengths = 9, rng.integers(1, 5, 9)
+    messages, meanings = rng.integers(0, 3, (n, 4)), rng.integers(0, 2, (n, 3))
+    observed = metrics.topographic_similarity(messages, meanings, 'hamming', lengths)
+    order = np.random.default_rng(5)
+    permuted = []
+    for _ in range(50):
+        perm = order.permutation(n)
+        permuted.append(
+            metrics.topographic_similarity(messages[perm], meanings, 'hamming', lengths[perm])
+        )
+    expected = (1 + np.sum(np.array(permuted) >= observed - 1e-9)) / 51
+    got = metrics.topographic_similarity_p(messages, meanings, 'hamming', lengths, 50, seed=5)
+    assert got == pytest.approx(expected)
+    assert 0.05 < got < 1  # Else the comparison would tell little.
+    assert np.isnan(metrics.topographic_similarity_p(np.ones_like(messages), meanings))
+    with pytest.raises(ValueError, match='at most 1000'):
+        metrics.topographic_similarity_p(np.zeros((1001, 1), int), np.zeros((1001, 1)))
+    with pytest.raises(ValueError, match='num_permutations must be at least 1'):
+        metrics.topographic_similarity_p(messages, meanings, num_permutations=0)
 
 
 # --- disentanglement ------------------------------------------------------------------------------
@@ -404,6 +449,14 @@ def test_an_undefined_value_of_one_speaker_spoils_no_other_value():
     assert undefined == {
         'topographic_similarity',
         'topographic_similarity_attributes',
+        'topographic_similarity_p',
+        'topographic_similarity_attributes_p',
+        'word_topographic_similarity',
+        'word_topographic_similarity_random',
+        'tree_reconstruction_error_relative',
+        'abbreviation',
+        'abbreviation_class',
+        'abbreviation_attributes',
         'positional_disentanglement',
         'bag_of_symbols_disentanglement',
     }

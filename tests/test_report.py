@@ -91,6 +91,9 @@ def make_record(kind: str = 'symbols') -> EvalRecord:
     )
 
 
+NPZ = [f'records/{name}.npz' for name in ('test', 'valid', 'untrained')]
+
+
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
     """A finished run with pictures of 3 by 4 pixels."""
@@ -102,7 +105,8 @@ def run_dir(tmp_path: Path) -> Path:
     write_json(path / 'summary.json', SUMMARY)
     write_json(path / 'source.json', {'name': 'digits', 'image_shape': [3, 4], 'num_values': {}})
     (path / 'metrics.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in LINES))
-    records.save(make_record(), path / 'records' / 'test.npz')
+    for name in NPZ:
+        records.save(make_record(), path / name)
     return path
 
 
@@ -162,6 +166,42 @@ def test_the_page_shows_the_results_and_what_was_asked_for(run_dir):
     assert 'no better for <b>3</b> validations' in page.text
 
 
+def test_the_page_sets_a_language_beside_others(run_dir):
+    table = Page(make_report(run_dir)).tables['languages']
+    assert table[0] == [
+        '',
+        'emergent',
+        'untrained',
+        'random',
+        'permuted',
+        'holistic',
+        'compositional',
+    ]
+    values = json.loads((run_dir / 'languages.json').read_text())
+    rows = {name: cells for name, *cells in table[1:]}
+    emergent = values['emergent']['message_entropy']
+    assert rows['message_entropy'][0] == rows['message_entropy'][1] == f'{emergent:.3f}'
+    assert rows['abbreviation'][2] == '–'  # All messages have one length: undefined.
+    assert not any(isinstance(values['emergent'][name], list) for name in rows)
+
+
+def test_without_untrained_speakers_there_is_nothing_beside(run_dir):
+    (run_dir / 'records' / 'untrained.npz').unlink()
+    assert 'languages' not in Page(make_report(run_dir)).tables
+
+
+def test_of_replicas_the_page_shows_the_standard_error_and_the_first_one(run_dir):
+    config = json.loads((run_dir / 'config.json').read_text()) | {'replicas': 2}
+    write_json(run_dir / 'config.json', config)
+    values = {'accuracy@4': 0.75, 'accuracy@4_se': 0.125, 'accuracy@4_replicas': [0.625, 0.875]}
+    write_json(run_dir / 'summary.json', SUMMARY | {'test': values, 'valid': values})
+    for name in NPZ:
+        (run_dir / name).rename((run_dir / name).with_suffix('.0.npz'))
+    page = Page(make_report(run_dir))
+    assert page.tables['results'][1:] == [['accuracy@4', '0.25', *2 * ['0.750 ± 0.125']]]
+    assert 'There are no messages' not in page.text and 'languages' in page.tables
+
+
 def test_the_page_stands_alone_and_links_to_files_of_the_run(run_dir):
     (run_dir / 'checkpoints').mkdir()
     references = Page(make_report(run_dir)).references
@@ -173,8 +213,14 @@ def test_the_page_stands_alone_and_links_to_files_of_the_run(run_dir):
         'config.json',
         'metrics.jsonl',
         'summary.json',
+        'languages.json',
         'messages.jsonl',
+        'messages_meta.jsonl',
+        'meanings.npy',
+        'metadata.json',
         'records/test.npz',
+        'records/untrained.npz',
+        'records/valid.npz',
         'pictures/learning_curves.png',
         'pictures/messages.png',
         'checkpoints',
@@ -223,7 +269,7 @@ def test_messages_are_written_as_they_were_said(run_dir):
 
 
 def test_of_a_run_that_has_just_begun_the_page_says_what_is_missing(run_dir, capsys):
-    for name in ('summary.json', 'source.json', 'metrics.jsonl', 'records/test.npz'):
+    for name in ('summary.json', 'source.json', 'metrics.jsonl', *NPZ):
         (run_dir / name).unlink()
     assert command_line.main([str(run_dir)]) == 0
     printed = capsys.readouterr()

@@ -206,8 +206,10 @@ class PopulationExperiment(AbstractExperiment):
         name = best_metric(config, len(self._splits['valid'].inputs))
         value = float(look_up(values, name, 'evaluation.best_metric'))
         show(f'valid  step {step}: {name} {value:.3f}')
-        if step == 0:
-            return False  # An untrained population is no result.
+        if step == 0:  # An untrained population is no result.
+            if self._config.from_run is None:
+                self._run.keep_untrained()
+            return False
         highest = not name.startswith('loss')
         if config.best_is_highest is not None:
             highest = config.best_is_highest
@@ -363,5 +365,5 @@ def best_metric(config: ConfigDict, size: int) -> str:
 
 
 def _measure(record: EvalRecord, config: ConfigDict) -> dict[str, Any]:
-    options = {'topographic_similarity': {'max_examples': config.evaluation.max_examples}}
+    options = metrics.limited(config.evaluation.metrics, config.evaluation.max_examples)
     return metrics.compute(record, config.evaluation.metrics, options)

@@ -11,20 +11,41 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from emcom_jax.metrics import accuracy, information, language, records
+from emcom_jax.metrics import (
+    abbreviation,
+    accuracy,
+    compositionality,
+    disentanglement,
+    information,
+    language,
+    records,
+    segmentation,
+)
+from emcom_jax.metrics.abbreviation import meaning_abbreviation, message_abbreviation
 from emcom_jax.metrics.accuracy import bootstrap_interval
+from emcom_jax.metrics.compositionality import (
+    concept_best_matching,
+    context_independence,
+    tree_reconstruction_error,
+)
+from emcom_jax.metrics.disentanglement import (
+    bag_of_symbols_disentanglement,
+    positional_disentanglement,
+)
 from emcom_jax.metrics.information import (
+    adjusted_mutual_information,
+    conditional_entropy,
     entropy,
     message_entropy,
     mutual_information,
     normalized_mutual_information,
     permutation_test,
+    position_entropy,
+    redundancy,
 )
-from emcom_jax.metrics.language import (
-    bag_of_symbols_disentanglement,
-    positional_disentanglement,
-    topographic_similarity,
-)
+from emcom_jax.metrics.language import topographic_similarity, topographic_similarity_p
+from emcom_jax.metrics.references import compare
+from emcom_jax.metrics.segmentation import branching_entropy, word_boundaries
 from emcom_jax.tables import look_up
 from emcom_jax.types import EvalRecord
 
@@ -42,14 +63,25 @@ class Metric(NamedTuple):
     kinds: tuple[str, ...]
 
 
+SYMBOLS = ('symbols',)
+
 METRICS: dict[str, Metric] = {
     'accuracy': Metric(accuracy.accuracy_of, records.KINDS),
     'voting': Metric(accuracy.voting_of, records.KINDS),
-    'topographic_similarity': Metric(language.topographic_similarity_of, ('symbols',)),
-    'disentanglement': Metric(language.disentanglement_of, ('symbols',)),
-    'speaker_distance': Metric(language.speaker_distance_of, ('symbols',)),
-    'message_entropy': Metric(information.message_entropy_of, ('symbols',)),
-    'distinct_messages': Metric(information.distinct_messages_of, ('symbols',)),
+    'topographic_similarity': Metric(language.topographic_similarity_of, SYMBOLS),
+    'topographic_similarity_p': Metric(language.topographic_similarity_p_of, SYMBOLS),
+    'speaker_distance': Metric(language.speaker_distance_of, SYMBOLS),
+    'disentanglement': Metric(disentanglement.disentanglement_of, SYMBOLS),
+    'context_independence': Metric(compositionality.context_independence_of, SYMBOLS),
+    'concept_best_matching': Metric(compositionality.concept_best_matching_of, SYMBOLS),
+    'tree_reconstruction_error': Metric(compositionality.tree_reconstruction_error_of, SYMBOLS),
+    'segmentation': Metric(segmentation.segmentation_of, SYMBOLS),
+    'message_entropy': Metric(information.message_entropy_of, SYMBOLS),
+    'position_entropy': Metric(information.position_entropy_of, SYMBOLS),
+    'redundancy': Metric(information.redundancy_of, SYMBOLS),
+    'mutual_information': Metric(information.mutual_information_of, SYMBOLS),
+    'distinct_messages': Metric(information.distinct_messages_of, SYMBOLS),
+    'abbreviation': Metric(abbreviation.abbreviation_of, SYMBOLS),
 }
 
 
@@ -85,6 +117,19 @@ def compute(
     return values
 
 
+def limited(names: Collection[str], max_examples: int) -> dict[str, dict[str, int]]:
+    """Options for `compute`: those metrics of `names` that compare all pairs of messages look at no
+    more than `max_examples`, nor than they do by default if they permute them besides."""
+    options = {}
+    for name in names:
+        known = inspect.signature(look_up(METRICS, name, 'metric').function).parameters
+        if 'max_examples' in known:
+            permutes = 'num_permutations' in known
+            most = min(max_examples, known['max_examples'].default) if permutes else max_examples
+            options[name] = {'max_examples': most}
+    return options
+
+
 def over_replicas(values: Sequence[Values]) -> Values:
     """The mean of each value over replicas, with its standard error (`<name>_se`) and what it is
     the mean of (`<name>_replicas`, [R]); the values themselves if there is but one replica.
@@ -95,26 +140,42 @@ def over_replicas(values: Sequence[Values]) -> Values:
         return values[0]
     result: Values = {}
     for name in values[0]:
-        each = [value for one in values if isinstance(value := one[name], float)]
-        if each:
-            error = np.std(each, ddof=1) / len(each) ** 0.5
-            result |= {name: float(np.mean(each)), f'{name}_se': float(error)}
-            result[f'{name}_replicas'] = list(each)
+        if name.endswith('_ci95'):
+            continue
+        each = np.array([one[name] for one in values])
+        error = each.std(axis=0, ddof=1) / len(each) ** 0.5
+        result |= {name: each.mean(axis=0).tolist(), f'{name}_se': error.tolist()}
+        if each.ndim == 1:
+            result[f'{name}_replicas'] = each.tolist()
     return result
 
 
 __all__ = [
     'METRICS',
     'Metric',
+    'adjusted_mutual_information',
     'bag_of_symbols_disentanglement',
     'bootstrap_interval',
+    'branching_entropy',
+    'compare',
     'compute',
+    'concept_best_matching',
+    'conditional_entropy',
+    'context_independence',
     'entropy',
+    'limited',
+    'meaning_abbreviation',
+    'message_abbreviation',
     'message_entropy',
     'mutual_information',
     'normalized_mutual_information',
     'over_replicas',
     'permutation_test',
+    'position_entropy',
     'positional_disentanglement',
+    'redundancy',
     'topographic_similarity',
+    'topographic_similarity_p',
+    'tree_reconstruction_error',
+    'word_boundaries',
 ]

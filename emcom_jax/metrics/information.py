@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from emcom_jax.metrics import arguments
 from emcom_jax.types import EvalRecord
 
 
@@ -26,11 +27,21 @@ def entropy(samples: np.ndarray) -> float:
 
 def mutual_information(x: np.ndarray, y: np.ndarray) -> float:
     """I(x; y) = H(x) + H(y) - H(x, y) in bits, of int [N] and int [N]. In [0, min(H(x), H(y))]."""
-    x, y = _aligned(x, y)
-    _, x = np.unique(x, return_inverse=True)
-    _, y = np.unique(y, return_inverse=True)
-    joint = x.astype(np.int64) * (int(y.max()) + 1) + y
-    return max(0.0, entropy(x) + entropy(y) - entropy(joint))
+    x, y = arguments.aligned(x, y)
+    x, y = _names(x), _names(y)
+    return max(0.0, entropy(x) + entropy(y) - entropy(_joint(x, y)))
+
+
+def conditional_entropy(x: np.ndarray, given: np.ndarray) -> float:
+    """H(x | given) = H(x, given) - H(given) in bits, each [N] or [N, ...], one sample a row.
+
+    In [0, H(x)]: of messages given meanings, what a message says beyond the meaning (0 if there is
+    one message for each). Mu & Goodman 2021 report it given concepts. Counted, it is too small if a
+    condition holds for few examples. Checked against SciPy's entropies.
+    """
+    x, given = _names(x), _names(given)
+    x, given = arguments.aligned(x, given)
+    return max(0.0, entropy(_joint(x, given)) - entropy(given))
 
 
 def normalized_mutual_information(symbols: np.ndarray, labels: np.ndarray) -> float:
@@ -41,11 +52,59 @@ def normalized_mutual_information(symbols: np.ndarray, labels: np.ndarray) -> fl
     It grows by chance with the number of distinct symbols: compare it with `permutation_test`.
     Checked against scikit-learn at N of 50 to 80.
     """
-    symbols, labels = _aligned(symbols, labels)
+    symbols, labels = arguments.aligned(symbols, labels)
     mean = (entropy(symbols) + entropy(labels)) / 2
     if mean == 0.0:
         return 1.0
     return min(1.0, mutual_information(symbols, labels) / mean)
+
+
+def adjusted_mutual_information(symbols: np.ndarray, labels: np.ndarray) -> float:
+    """(I - E[I]) / (mean of the two entropies - E[I]), of int [N] and int [N].
+
+    E[I] is the mean over all permutations (hypergeometric), so that unrelated variables have about
+    0, however many symbols there are (Vinh, Epps & Bailey 2010; Mu & Goodman 2021). At most 1;
+    slightly negative values occur. This is scikit-learn's, with the arithmetic mean.
+    """
+    from sklearn.metrics import adjusted_mutual_info_score  # Takes 0.6 s to import.
+
+    symbols, labels = arguments.aligned(symbols, labels)
+    return float(adjusted_mutual_info_score(labels, symbols, average_method='arithmetic'))
+
+
+def position_entropy(messages: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
+    """Entropy in bits of the symbols at each position, of int [N, T] and int [N] (None: all T).
+
+    Over the messages that reach the position, the end symbol included; nan where none does.
+
+    Returns:
+      float [T], each in [0, log2 V].
+    """
+    messages, lengths = arguments.messages_of(messages, lengths)
+    reached = [column[lengths > t] for t, column in enumerate(messages.T)]
+    return np.array([entropy(column) if len(column) else np.nan for column in reached])
+
+
+def redundancy(symbols: np.ndarray, vocab_size: int) -> float:
+    """1 - H / log2 V, where H is the entropy of single symbols, int [N], wherever they were said.
+
+    Relative redundancy (Shannon 1948) of first order: it counts how unevenly symbols are used, not
+    how well one predicts the next. In [0, 1]: 0 if all V symbols are used alike, 1 if only one is.
+    nan for a vocabulary of one symbol, or where nothing was said.
+    """
+    symbols = np.asarray(symbols)
+    if symbols.ndim != 1 or vocab_size < 1:
+        raise ValueError(
+            f'redundancy needs symbols [N] and a vocabulary, got {symbols.shape} and {vocab_size}.'
+        )
+    if symbols.size == 0 or vocab_size == 1:
+        return float('nan')
+    if symbols.min() < 0 or symbols.max() >= vocab_size:
+        raise ValueError(
+            f'there are symbols from {symbols.min()} to {symbols.max()}, outside the vocabulary '
+            f'[0, {vocab_size}).'
+        )
+    return max(0.0, 1 - entropy(symbols) / float(np.log2(vocab_size)))
 
 
 def message_entropy(messages: np.ndarray) -> float:
@@ -82,7 +141,7 @@ def permutation_test(
     Returns:
       p in (0, 1]; nan if the observed statistic is nan. A permutation with a nan counts against.
     """
-    symbols, labels = _aligned(symbols, labels)
+    symbols, labels = arguments.aligned(symbols, labels)
     if num_permutations < 1:
         raise ValueError(f'num_permutations must be at least 1, got {num_permutations}.')
     observed = statistic(symbols, labels)
@@ -100,23 +159,20 @@ def permutation_test(
 def message_entropy_of(record: EvalRecord) -> dict[str, float]:
     """Entropy of whole messages, and of the symbols in them whatever their position; bits.
 
-    Symbols after the end of a message do not count. Means over speakers.
+    Symbols after the end of a message do not count; nan where nothing is said. Means over speakers.
     """
-    spoken = _spoken(record)
+    said = [m[on] for m, on in zip(record.messages, arguments.spoken(record), strict=True)]
+    symbols = [entropy(symbols) if symbols.size else np.nan for symbols in said]
     return {
-        'message_entropy': float(
-            np.mean([message_entropy(messages) for messages in record.messages])
-        ),
-        'symbol_entropy': float(
-            np.mean([entropy(m[said]) for m, said in zip(record.messages, spoken, strict=True)])
-        ),
+        'message_entropy': float(np.mean([message_entropy(m) for m in record.messages])),
+        'symbol_entropy': float(np.mean(symbols)),
     }
 
 
 def distinct_messages_of(record: EvalRecord) -> dict[str, float]:
     """Number of distinct messages and its share of the N examples, number of distinct symbols, and
     mean number of symbols in a message (the end symbol included). Means over speakers."""
-    spoken = _spoken(record)
+    spoken = arguments.spoken(record)
     distinct = float(np.mean([len(np.unique(m, axis=0)) for m in record.messages]))
     symbols = [len(np.unique(m[said])) for m, said in zip(record.messages, spoken, strict=True)]
     return {
@@ -127,15 +183,60 @@ def distinct_messages_of(record: EvalRecord) -> dict[str, float]:
     }
 
 
-def _spoken(record: EvalRecord) -> np.ndarray:
-    """Which symbols were said, bool [S, N, T]: those up to the end of a message, included."""
-    return np.arange(record.messages.shape[2]) < record.lengths[:, :, None]
+def position_entropy_of(record: EvalRecord) -> dict[str, list[float]]:
+    """Entropy of the symbols at each position, in bits, of the messages that reach it: a list of T
+    means over speakers; nan where no message of some speaker reaches a position."""
+    by_speaker = [
+        position_entropy(messages, lengths)
+        for messages, lengths in zip(record.messages, record.lengths, strict=True)
+    ]
+    return {'position_entropy': np.mean(by_speaker, axis=0).tolist()}
 
 
-def _aligned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    x, y = np.asarray(x), np.asarray(y)
-    if x.ndim != 1 or x.shape != y.shape or x.size == 0:
-        raise ValueError(
-            f'expected two arrays of the same shape [N] with N > 0, got {x.shape} and {y.shape}.'
+def redundancy_of(record: EvalRecord) -> dict[str, float]:
+    """First-order redundancy of the symbols said, with the V of the channel; mean over speakers."""
+    said = zip(record.messages, arguments.spoken(record), strict=True)
+    return {'redundancy': float(np.mean([redundancy(m[on], record.vocab_size) for m, on in said]))}
+
+
+def mutual_information_of(record: EvalRecord) -> dict[str, float | list[float]]:
+    """What whole messages say of each kind of label, means over speakers, bits where not a ratio:
+
+    `message_entropy_given_<label>` H(M | C), `mutual_information_<label>` I(M; C), its normalised
+    form `normalized_mutual_information_<label>` and `adjusted_mutual_information_<label>`. Of
+    attributes all are taken together; `mutual_information_<label>_each` lists I(M; A) of each
+    alone. Where messages are many, all but the adjusted one are large by chance.
+    """
+    result: dict[str, float | list[float]] = {}
+    languages = [_names(messages) for messages in record.messages]
+    for label, values in record.labels.items():
+        meanings = _names(values)
+        by_speaker = [
+            (
+                conditional_entropy(messages, meanings),
+                mutual_information(messages, meanings),
+                normalized_mutual_information(messages, meanings),
+                adjusted_mutual_information(messages, meanings),
+            )
+            for messages in languages
+        ]
+        names = ('message_entropy_given_', 'mutual_information_', 'normalized_mutual_information_')
+        means = np.mean(by_speaker, axis=0).tolist()
+        result |= zip(
+            [name + label for name in (*names, 'adjusted_mutual_information_')], means, strict=True
         )
-    return x, y
+        if values.ndim > 1:
+            each = [[mutual_information(m, column) for column in values.T] for m in languages]
+            result[f'mutual_information_{label}_each'] = np.mean(each, axis=0).tolist()
+    return result
+
+
+def _names(samples: np.ndarray) -> np.ndarray:
+    """A number for each distinct row of [N, ...], int [N]."""
+    samples = np.asarray(samples)
+    axis = None if samples.ndim <= 1 else 0
+    return np.unique(samples, axis=axis, return_inverse=True)[1].ravel()
+
+
+def _joint(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return x.astype(np.int64) * (int(y.max()) + 1) + y

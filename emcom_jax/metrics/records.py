@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from emcom_jax.metrics import arguments
 from emcom_jax.types import EvalRecord
 
 KINDS = ('symbols', 'bits', 'drawings', 'continuous')
@@ -44,6 +45,20 @@ def check(record: EvalRecord) -> None:
         raise ValueError(
             f'messages of kind {record.kind!r} must have rank {rank}, got {record.messages.shape}.'
         )
+
+
+def sample(record: EvalRecord, max_examples: int, seed: int = 0) -> EvalRecord:
+    """The record of at most `max_examples` of its referents, drawn without replacement."""
+    rows = arguments.sample(record.messages.shape[1], max_examples, seed)
+    return record._replace(
+        messages=record.messages[:, rows],
+        lengths=record.lengths[:, rows],
+        meanings=record.meanings[rows],
+        labels={name: values[rows] for name, values in record.labels.items()},
+        correct=record.correct[..., rows],
+        loss=record.loss[..., rows],
+        vote=record.vote[..., rows],
+    )
 
 
 def save(record: EvalRecord, path: str | os.PathLike) -> None:

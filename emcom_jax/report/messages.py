@@ -46,15 +46,6 @@ class Column(NamedTuple):
     cell: Callable[[Group], list[Mark]]
 
 
-def said(record: EvalRecord) -> list[list[int]]:
-    """The messages of a record of kind 'symbols', speaker after speaker, cut to their lengths."""
-    return [
-        message[:length].tolist()
-        for messages, lengths in zip(record.messages, record.lengths, strict=True)
-        for message, length in zip(messages, lengths, strict=True)
-    ]
-
-
 def commonest(messages: np.ndarray, lengths: np.ndarray, limit: int) -> list[Group]:
     """Groups referents by what was said of them, the largest groups first.
 

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +13,10 @@ from matplotlib.figure import Figure
 
 from emcom_jax import config as config_lib
 from emcom_jax.metrics import records
-from emcom_jax.report import curves, learning, messages
-from emcom_jax.runtime.files import read_json, replace_text, strict
+from emcom_jax.report import corpus, curves, languages, learning, messages
+from emcom_jax.runtime.files import read_json, replace_text, strict, write_json
 from emcom_jax.runtime.run_directory import RunDirectory, RunDirectoryError, flatten
 from emcom_jax.runtime.writers import read_lines
-from emcom_jax.types import EvalRecord
 
 DPI = 160
 CURVES = """Lines are means. Bands are one standard error over replicas, if there are several;
@@ -80,13 +78,13 @@ def make(run_dir: str | Path) -> Report:
             figure = learning.ease_of_learning(curve['steps'], curve['accuracy'], _chance(config))
         show(figure, 'ease_of_learning', 'Ease of learning', LEARNING)
     try:
-        several = config.get('replicas', 1) > 1
-        record = records.load(run.record('test', 0 if several else None))
+        shown = 0 if config.get('replicas', 1) > 1 else None  # Of the replicas.
+        record = records.load(run.record('test', shown))
     except (OSError, ValueError) as error:
         missing.append(f'There are no messages: {error}')
     else:
         if record.kind == 'symbols':
-            replace_text(run.messages, _json_lines(record))
+            corpus.export(record, run.path, _system(config))
             figure = messages.gallery(record, about.get('image_shape'))
             show(figure, 'messages', 'Messages', MESSAGES)
         else:
@@ -103,6 +101,7 @@ def make(run_dir: str | Path) -> Report:
         config=config,
         summary=summary,
         table=_table(summary),
+        languages=_languages(run, shown),
         pictures=pictures,
         changes=changes,
         command=command(_recipe(config), changes),
@@ -148,8 +147,32 @@ def _flag(value: Any) -> str:
     return repr(tuple(tuple(x) if isinstance(x, list) else x for x in value))
 
 
-def _json_lines(record: EvalRecord) -> str:
-    return ''.join(json.dumps(message) + '\n' for message in messages.said(record))
+def _system(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a corpus says of the system, besides what the record knows."""
+    return {
+        'name': config['game']['name'],
+        'data_source': config['data']['name'],
+        'game_type': 'signalling',
+        'game_subtype': 'discrimination'
+        if config['loss']['listener']['name'] == 'info_nce'
+        else 'reconstruction',
+    }
+
+
+def _languages(run: RunDirectory, shown: int | None) -> dict[str, Any]:
+    """The language metrics of the validation split, and of other languages for it: 'languages', and
+    'rows' of (name, a text for each language); both empty where there is nothing to compare."""
+    paths = [run.record(name, shown) for name in ('valid', 'untrained')]
+    if not all(path.exists() for path in paths):
+        return {'languages': [], 'rows': []}
+    record, untrained = map(records.load, paths)
+    if record.kind != 'symbols':
+        return {'languages': [], 'rows': []}
+    table = languages.compare(record, untrained)
+    write_json(run.languages, table)
+    names = [name for name, value in table['emergent'].items() if not isinstance(value, list)]
+    rows = [(name, [_text(values.get(name)) for values in table.values()]) for name in names]
+    return {'languages': list(table), 'rows': rows}
 
 
 def _table(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,8 +212,10 @@ def _text(value: Any, interval: Any = None, error: float | None = None) -> str:
         return '–'
     if isinstance(value, list):
         return ', '.join(map(_text, value))
+    if value != value:
+        return '–'  # Undefined.
     text = f'{value:,.0f}' if value == int(value) and abs(value) > 1 else f'{value:.3f}'
-    if error is not None:
+    if isinstance(error, float):
         text += f' ± {error:.3f}'
     return f'{text} [{_text(interval[0])}, {_text(interval[1])}]' if interval else text
 
@@ -198,7 +223,8 @@ def _text(value: Any, interval: Any = None, error: float | None = None) -> str:
 def _files(run: RunDirectory) -> list[str]:
     """The files and folders of a run that a reader may want, as paths in it."""
     paths = [
-        *(run.config, run.metrics, run.summary, run.messages, run.learning),
+        *(run.config, run.metrics, run.summary, run.languages, run.learning, run.messages),
+        *(run.path / name for name in corpus.SIDECARS),
         *sorted(run.records.glob('*.npz')),
         *sorted(run.pictures.glob('*.png')),
         *(run.checkpoints, run.tensorboard),

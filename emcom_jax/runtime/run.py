@@ -81,10 +81,22 @@ class Run:
     def keep_record(self, record: EvalRecord, replica: int) -> None:
         """Saves a record for metrics and reports; the last one of training stays, and a one-off
         evaluation makes only one that is missing."""
-        path = self.directory.record(record.split, replica if self._config.replicas > 1 else None)
+        path = self.directory.record(record.split, self._name(replica))
         if self._writes or (jax.process_index() == 0 and not path.exists()):
             path.parent.mkdir(exist_ok=True)
             records.save(record, path)
+
+    def keep_untrained(self) -> None:
+        """Keeps the validation records, for good, as those of untrained speakers."""
+        if self._writes:
+            for replica in range(self._config.replicas):
+                there = self.directory.record('untrained', self._name(replica))
+                records.save(
+                    records.load(self.directory.record('valid', self._name(replica))), there
+                )
+
+    def _name(self, replica: int) -> int | None:
+        return replica if self._config.replicas > 1 else None
 
 
 def train(experiment_class: type[AbstractExperiment], config: ConfigDict, run: Run) -> dict:

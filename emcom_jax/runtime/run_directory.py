@@ -4,7 +4,8 @@ config.json      the resolved configuration       checkpoints/<step>/  see `chec
 metrics.jsonl    scalars, see `writers.py`        tensorboard/         the same for TensorBoard
 summary.json     the final evaluation             records/<split>.npz  what metrics read
 evaluations.jsonl  one-off evaluations              (of replica r: <split>.<r>.npz)
-messages.jsonl   what was said                    pictures/            what was drawn
+messages.jsonl   what was said, see `corpus.py`   pictures/            what was drawn
+languages.json   language metrics, beside those of other languages
 """
 
 import fcntl
@@ -40,6 +41,7 @@ class RunDirectory:
         self.checkpoints = self.path / 'checkpoints'
         self.records = self.path / 'records'
         self.pictures = self.path / 'pictures'
+        self.languages = self.path / 'languages.json'
         self.learning = self.path / 'ease_of_learning.npz'
         self.tensorboard = self.path / 'tensorboard'
         self._lock: TextIO | None = None

@@ -1,0 +1,24 @@
+"""The language of a run beside others: untrained speakers', random, holistic, ideal ones."""
+
+from typing import Any
+
+from emcom_jax.metrics import METRICS, compute, records, references
+from emcom_jax.types import EvalRecord
+
+MAX_EXAMPLES = 1_000  # More are sampled: every metric is computed some twenty times.
+METRICS_OF_LANGUAGE = tuple(name for name, one in METRICS.items() if one.kinds == ('symbols',))
+ORDER = ('emergent', 'untrained', 'random', 'permuted', 'holistic', 'compositional')
+
+
+def compare(record: EvalRecord, untrained: EvalRecord | None) -> dict[str, dict[str, Any]]:
+    """Returns language -> values of all language metrics by name, in the order of `ORDER`.
+
+    Args:
+      record: of messages of symbols, on the same split as `untrained`.
+      untrained: before any training, if it is known.
+    """
+    record = records.sample(record, MAX_EXAMPLES)
+    table = references.compare(record, METRICS_OF_LANGUAGE)
+    if untrained is not None:
+        table['untrained'] = compute(records.sample(untrained, MAX_EXAMPLES), METRICS_OF_LANGUAGE)
+    return {language: table[language] for language in ORDER if language in table}
