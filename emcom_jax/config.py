@@ -149,6 +149,11 @@ def base() -> ConfigDict:
             'every': placeholder(int),  # Steps between resets; None: never.
             'who': 'pair',  # speaker | listener | pair (of random agents) | all
         },
+        'generations': {  # Iterated learning.
+            'every': placeholder(int),  # Steps of a generation; None: there is only one.
+            'transmit_steps': 0,  # In the first of them speakers learn from those before them ...
+            'listen_steps': 0,  # ... and in the next only listeners learn.
+        },
     }
     config.evaluation = {
         'every': 500,  # Steps between validations; 0: only at the end.
@@ -213,3 +218,8 @@ def require(config: ConfigDict, key: str, holds: bool, sentence: str) -> None:
     """Raises ValueError `key=value sentence` unless `holds`; the sentence says what is right."""
     if not holds:
         raise ValueError(f'{key}={get(config, key)!r} {sentence}')
+
+
+def one_of(*names: str) -> str:
+    """The sentence for `require` that says which values are right."""
+    return 'must be one of ' + ', '.join(names)

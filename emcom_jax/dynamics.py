@@ -1,8 +1,11 @@
-"""What happens to a population now and then: agents imitate each other, are reset.
+"""What happens to a population now and then: agents imitate each other, are reset, give way to
+the next generation.
 
 Updates as `updates.communicate` makes them: pure functions (key, step, population, batch) ->
 (population, scalars), whose scalars are single numbers.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +13,11 @@ from ml_collections import ConfigDict
 
 from emcom_jax import updates
 from emcom_jax.games.base import Game
+from emcom_jax.optimizers import Optimizer
 from emcom_jax.population import Optimizers, init_population, put, take
-from emcom_jax.steps import Periodic
-from emcom_jax.types import Array, Batch, Key, Learner, Population, Tree
-from emcom_jax.updates import Results, Scalars, Update, sum_over_devices
+from emcom_jax.steps import Periodic, after_every
+from emcom_jax.types import Agent, Array, Batch, Key, Learner, Message, Population, Tree
+from emcom_jax.updates import Results, Scalars, Update, When, sum_over_devices
 
 
 def make_periodic(
@@ -23,10 +27,57 @@ def make_periodic(
     periodic = []
     if config.imitate.every is not None:
         update = imitate(game, optimizers, config.imitate, axis_name)
-        periodic.append(Periodic(config.imitate.every, update))
+        periodic.append(Periodic(after_every(config.imitate.every), update))
     if config.reset.every is not None:
-        periodic.append(Periodic(config.reset.every, reset(game, optimizers, config.reset.who)))
+        update = reset(game, optimizers, config.reset.who)
+        periodic.append(Periodic(after_every(config.reset.every), update))
+    phases = make_phases(config.generations)
+    if phases is not None:
+        periodic += [
+            Periodic(phases.transmits, transmit(game, optimizers, axis_name)),
+            Periodic(phases.transmitted, finish_transmission),
+            Periodic(phases.ends, succeed(game, optimizers)),
+        ]
     return periodic
+
+
+class Phases(NamedTuple):
+    """What is done in which steps of iterated learning.
+
+    transmits: fresh speakers learn from those before them, and nobody plays.
+    transmitted: the last of those steps.
+    plays: all other steps. speaks: those of them in which speakers learn too.
+    ends: the last step of a generation.
+    """
+
+    transmits: When
+    transmitted: When
+    plays: When
+    speaks: When
+    ends: When
+
+
+def make_phases(config: ConfigDict) -> Phases | None:
+    """Makes the phases of `updates.generations`; None without generations. There is nothing to
+    transmit to the first generation."""
+    if config.every is None:
+        return None
+    transmit_steps = config.transmit_steps
+
+    def transmits(step: Array) -> Array:
+        return (step % config.every < transmit_steps) & (step >= config.every)
+
+    def speaks(step: Array) -> Array:
+        done = step % config.every >= transmit_steps + config.listen_steps
+        return done | (step < config.every)
+
+    return Phases(
+        transmits=transmits,
+        transmitted=lambda step: transmits(step) & ~transmits(step + 1),
+        plays=lambda step: ~transmits(step),
+        speaks=speaks,
+        ends=after_every(config.every),
+    )
 
 
 def imitate(
@@ -57,16 +108,7 @@ def imitate(
         message = game.say_greedy(teacher.agent, batch)
 
         def learn(student: Learner) -> tuple[Learner, Array]:
-            def loss(params: Tree) -> Array:
-                values = game.imitation_loss(student.agent._replace(params=params), message, batch)
-                weight = sum_over_devices(batch.weight.sum(), axis_name)
-                return (values * batch.weight).sum() / weight
-
-            value, grads = jax.value_and_grad(loss)(student.agent.params)
-            value, grads = sum_over_devices((value, grads), axis_name)
-            results = Results(grads, student.agent.state, student.accuracy, jnp.array(True))
-            learned = updates.learn(optimizer, student, results, step)
-            return learned._replace(accuracy=student.accuracy), value
+            return _learn_message(game, optimizer, student, message, step, batch, axis_name)
 
         # One after the other: students are few, and their agents may be large.
         learned, values = jax.lax.map(learn, take(speakers, students))
@@ -110,3 +152,71 @@ def reset(game: Game, optimizers: Optimizers, who: str) -> Update:
         return population, {}
 
     return update
+
+
+def succeed(game: Game, optimizers: Optimizers) -> Update:
+    """Makes the update that begins the next generation (Kirby 2001; Ren et al. 2020): all agents
+    are fresh, and the speakers before them stay in the place of the EMA targets, as teachers."""
+    refresh = reset(game, optimizers, 'all')
+
+    def update(
+        key: Key, step: Array, population: Population, batch: Batch
+    ) -> tuple[Population, Scalars]:
+        fresh, scalars = refresh(key, step, population, batch)
+        return fresh._replace(targets=population.speakers.agent.params), scalars
+
+    return update
+
+
+def transmit(game: Game, optimizers: Optimizers, axis_name: str | None) -> Update:
+    """Makes the update in which each speaker learns the greedy messages of its teacher, which
+    lies in the place of its EMA target."""
+    optimizer = optimizers.speaker
+    assert optimizer is not None  # Checked with the config.
+
+    def update(
+        key: Key, step: Array, population: Population, batch: Batch
+    ) -> tuple[Population, Scalars]:
+        del key
+
+        def learn(pair: tuple[Learner, Tree]) -> tuple[Learner, Array]:
+            student, teacher = pair
+            message = game.say_greedy(Agent(teacher, student.agent.state), batch)
+            return _learn_message(game, optimizer, student, message, step, batch, axis_name)
+
+        speakers, values = jax.lax.map(learn, (population.speakers, population.targets))
+        return population._replace(speakers=speakers), {'transmission_loss': values.mean()}
+
+    return update
+
+
+def finish_transmission(
+    key: Key, step: Array, population: Population, batch: Batch
+) -> tuple[Population, Scalars]:
+    """Gives the speakers EMA targets of their own again, which start as copies."""
+    del key, step, batch
+    targets = jax.tree.map(jnp.copy, population.speakers.agent.params)
+    return population._replace(targets=targets), {}
+
+
+def _learn_message(
+    game: Game,
+    optimizer: Optimizer,
+    student: Learner,
+    message: Message,
+    step: Array,
+    batch: Batch,
+    axis_name: str | None,
+) -> tuple[Learner, Array]:
+    """One supervised update of a speaker; its training accuracy stays. Returns the loss besides."""
+
+    def loss(params: Tree) -> Array:
+        values = game.imitation_loss(student.agent._replace(params=params), message, batch)
+        weight = sum_over_devices(batch.weight.sum(), axis_name)
+        return (values * batch.weight).sum() / weight
+
+    value, grads = jax.value_and_grad(loss)(student.agent.params)
+    value, grads = sum_over_devices((value, grads), axis_name)
+    results = Results(grads, student.agent.state, student.accuracy, jnp.array(True))
+    learned = updates.learn(optimizer, student, results, step)
+    return learned._replace(accuracy=student.accuracy), value

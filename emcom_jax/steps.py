@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from emcom_jax.types import Array, Bank, Batch, Key, Population, Tree
-from emcom_jax.updates import Scalars, Update, unrolled
+from emcom_jax.updates import Scalars, Update, When, unrolled
 
 # Multiplications that one call should not exceed, so that it takes a second or two: in the middle
 # of a call there is no progress to show, and nobody can stop the run.
@@ -15,10 +15,16 @@ _CALL = {'cpu': 2e11, 'gpu': 2e13, 'tpu': 2e13}
 
 
 class Periodic(NamedTuple):
-    """An update that comes after every `every`-th step; its scalars are single numbers."""
+    """An update that comes after those steps of which `due` is true; its scalars are single
+    numbers."""
 
-    every: int
+    due: When
     update: Update
+
+
+def after_every(count: int) -> When:
+    """Says that an update is due after every `count` steps."""
+    return lambda step: (step + 1) % count == 0
 
 
 def repeat(
@@ -26,6 +32,7 @@ def repeat(
     periodic: Sequence[Periodic],
     draw: Callable[[Bank, Key, Array], Batch],
     execution: str,
+    plays: When | None = None,
 ) -> Callable[[Population, Bank, Key, Array, Array], tuple[Population, Array, Scalars]]:
     """Makes the function that does many steps: (population, bank, keys, start, count) ->
     (population, steps done, scalars).
@@ -34,6 +41,8 @@ def repeat(
     on its key and the step's number alone, so a run that was interrupted goes on as it would have,
     and replicas know nothing of each other. `execution` says how they are computed: 'vmap' all at
     once, 'map' or 'unroll' one after the other.
+
+    `plays` says in which steps pairs meet at all (None: in all of them).
 
     `count` is traced, so one compiled program serves every number of steps. The loop ends at a
     step whose loss or gradient is not finite; then fewer than `count` steps are done.
@@ -52,22 +61,26 @@ def repeat(
         data_key, step_key = jax.random.split(key)
         step_key = jax.random.fold_in(step_key, step)
         batch = draw(bank, data_key, step)
-        members, scalars = communicate(jax.random.fold_in(step_key, 0), step, members, batch)
+        play_key = jax.random.fold_in(step_key, 0)
+
+        def meet(members: Population) -> tuple[Population, Scalars]:
+            members, scalars = communicate(play_key, step, members, batch)
+            return members, scalars | {'meetings': jnp.ones(scalars['speaker'].shape)}
+
+        members, scalars = _if(True if plays is None else plays(step), meet, members)
         met = (scalars.pop('speaker'), scalars.pop('listener'))
         sizes = (members.speakers.updates.shape[0], members.listeners.updates.shape[0])
-        scalars['meetings'] = jnp.ones(met[0].shape)
         sums = {name: jnp.zeros(sizes).at[met].add(each) for name, each in scalars.items()}
         rest = []
-        for number, (every, update) in enumerate(periodic, start=1):
+        for number, (due, update) in enumerate(periodic, start=1):
             key = jax.random.fold_in(step_key, number)
 
             def now(members: Population, update: Update = update, key: Key = key) -> Any:
-                return update(key, step, members, batch)
+                members, scalars = update(key, step, members, batch)
+                return members, scalars | {'count': jnp.ones(())}
 
-            none = _zeros(jax.eval_shape(now, members)[1])
-            due = (step + 1) % every == 0
-            members, scalars = jax.lax.cond(due, now, lambda members, n=none: (members, n), members)
-            rest.append(scalars | {'count': due.astype(jnp.float32)})
+            members, scalars = _if(due(step), now, members)
+            rest.append(scalars)
         return members, (sums, rest)
 
     def many(
@@ -131,6 +144,16 @@ def most_per_call(asked: int, pairs: int, batch_size: int, length: int, agents: 
     size = sum(leaf.size for leaf in jax.tree.leaves(agents))
     step = 3 * pairs * batch_size * length * size  # Forward, and twice that backward.
     return max(1, min(asked, int(_CALL[jax.default_backend()] / step)))
+
+
+def _if(
+    condition: Array | bool, update: Callable[[Population], Any], members: Population
+) -> tuple[Population, Scalars]:
+    """The update where the condition holds; else the same population, and zeros for scalars."""
+    if condition is True:
+        return update(members)
+    none = _zeros(jax.eval_shape(update, members)[1])
+    return jax.lax.cond(condition, update, lambda members: (members, none), members)
 
 
 def _zeros(shapes: Tree) -> Tree:

@@ -19,6 +19,7 @@ from emcom_jax.population import Meetings, Optimizers, put, take
 from emcom_jax.types import Agent, Array, Batch, Key, Learner, Pair, Population, Tree
 
 Scalars = dict[str, Array]
+When = Callable[[Array], Array]  # Global step [] -> bool [].
 Update = Callable[[Key, Array, Population, Batch], tuple[Population, Scalars]]
 
 ACCURACY_DECAY = 0.99  # Of an agent's training accuracy (Chaabouni et al. 2022, table 3: mu).
@@ -42,12 +43,15 @@ def communicate(
     execution: str,
     target_ema: float,
     axis_name: str | None,
+    learns_now: tuple[When, When] | None = None,
 ) -> Update:
     """Makes the update in which pairs play the batch and learn from it.
 
     execution: 'vmap' computes all pairs at once; 'map' (a scan) and 'unroll' (no loop) compute one
     after the other. Where an agent that learns meets twice, each pair starts from what the one
     before left, and 'vmap' is not to be had.
+
+    learns_now: whether speakers, and listeners, learn in a step (None: in all steps).
 
     Of frozen speakers no gradient is computed, and they stay as they are.
 
@@ -56,11 +60,13 @@ def communicate(
     frozen = optimizers.speaker is None
 
     def outcome(
-        role: int, grads: Tree, state: Tree, accuracy: Array, ids: Any, key: Key
+        role: int, step: Array, grads: Tree, state: Tree, accuracy: Array, ids: Any, key: Key
     ) -> Results:
         """Of one pair, for its speaker (role 0) or its listener (role 1)."""
         pace = meetings.paces[role]
         learns, speed = jnp.asarray(pace.learns)[ids], None
+        if learns_now is not None:
+            learns &= learns_now[role](step)
         if pace.chance is not None:
             # The play splits the key, which is to fold in 0 and 1.
             drawn = jax.random.uniform(jax.random.fold_in(key, 2 + role))
@@ -133,7 +139,7 @@ def communicate(
         scalars['gradient_norm'] = jax.vmap(_norm)(grads[:2])
         states = (pairs.speaker.state, pairs.listener.state)
         said, heard = (
-            jax.vmap(partial(outcome, role))(grads[role], states[role], accuracy, ids, keys)
+            jax.vmap(partial(outcome, role, step))(grads[role], states[role], accuracy, ids, keys)
             for role in (0, 1)
         )
         if meetings.everyone:
@@ -166,8 +172,8 @@ def communicate(
         grads = sum_over_devices(grads, axis_name)
         accuracy = scalars['accuracy']
         scalars['gradient_norm'] = _norm(grads[:2])
-        said = outcome(0, grads[0], pair.speaker.state, accuracy, ids, key)
-        heard = outcome(1, grads[1], pair.listener.state, accuracy, ids, key)
+        said = outcome(0, step, grads[0], pair.speaker.state, accuracy, ids, key)
+        heard = outcome(1, step, grads[1], pair.listener.state, accuracy, ids, key)
         speaker, target = learn_speaker(speaker, target, said, step)
         listener = learn(optimizers.listener, listener, heard, step)
         return (speaker, listener, target), (grads[2], pair.shared.state, scalars)

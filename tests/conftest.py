@@ -208,7 +208,7 @@ def world(bank: Bank, batch: Batch) -> World:
         return drawn._replace(speaker_inputs=spoiled)
 
     init = jax.jit(lambda key: init_population(game, optimizers, key, batch, 2, 2))
-    every_third = [steps.Periodic(3, imitate)]
+    every_third = [steps.Periodic(steps.after_every(3), imitate)]
     of_all = steps.repeat(communicate, every_third, draw_batch, 'vmap')
 
     @jax.jit

@@ -143,6 +143,12 @@ REFUSED = [
     ({'updates.imitate.teacher': 'first'}, 'best, worst, random'),
     ({'updates.imitate.every': 5, 'updates.imitate.num_students': 2}, 'there are 1 speakers'),
     ({'updates.reset.who': 'both'}, 'speaker, listener, pair, all'),
+    ({'updates.generations.transmit_steps': -1}, 'not be negative'),
+    ({'updates.generations.listen_steps': 5}, 'no effect without'),
+    (
+        {'updates.generations.transmit_steps': 5, 'updates.generations.every': 5},
+        'more than 5, the sum',
+    ),
     ({'population.structure': 'islands'}, 'mixing, partitioned, isolated'),
     ({'population.num_speakers': 2, 'population.structure': 'isolated'}, 'as many listeners'),
     ({'population.structure': 'isolated', 'population.graph': ((0, 0),)}, 'which sets it'),

@@ -137,11 +137,111 @@ def test_updates_that_have_a_period_come_in_their_order(optimizers):
     def periods(**changes):
         config = tiny_config({f'updates.{key}': value for key, value in changes.items()})
         made = dynamics.make_periodic(SUMS, optimizers, config.updates, None)
-        return [each.every for each in made]
+        return [first(each.due) for each in made]
+
+    def first(due):
+        return next(step for step in range(100) if due(step)) + 1
 
     assert periods() == []
     assert periods(**{'reset.every': 5}) == [5]
     assert periods(**{'imitate.every': 3, 'reset.every': 5}) == [3, 5]
+    # Of generations: the first step that transmits, the last one, and the end.
+    made = {'generations.every': 10, 'generations.transmit_steps': 3, 'reset.every': 5}
+    assert periods(**made) == [5, 11, 13, 10]
+
+
+# --- generations ----------------------------------------------------------------------------------
+
+GENERATIONS = {'every': 10, 'transmit_steps': 3, 'listen_steps': 2}
+
+
+def phases(**changes):
+    config = tiny_config(
+        {f'updates.generations.{key}': value for key, value in (GENERATIONS | changes).items()}
+    )
+    return dynamics.make_phases(config.updates.generations)
+
+
+def test_a_generation_transmits_then_listens_then_plays():
+    of = phases()
+    found = {
+        name: [step for step in range(25) if getattr(of, name)(jnp.array(step))]
+        for name in of._fields
+    }
+    assert found == {
+        'transmits': [10, 11, 12, 20, 21, 22],
+        'transmitted': [12, 22],
+        'plays': [*range(10), *range(13, 20), 23, 24],
+        'speaks': [*range(10), *range(15, 20)],
+        'ends': [9, 19],
+    }
+    assert not any(phases(transmit_steps=0).transmits(jnp.array(step)) for step in range(25))
+    assert dynamics.make_phases(tiny_config().updates.generations) is None
+
+
+@pytest.fixture(scope='module')
+def history(optimizers, batch, bank):
+    """The population before each of 16 steps, and the scalars of each."""
+    changes = {'num_speakers': 2, 'num_listeners': 2, 'pairs_per_step': 2}
+    config = tiny_config(
+        {
+            **{f'population.{key}': value for key, value in changes.items()},
+            **{f'updates.generations.{key}': value for key, value in GENERATIONS.items()},
+        }
+    )
+    meetings = make_meetings(config.population)
+    of = phases()
+    communicate = updates.communicate(
+        SUMS, optimizers, meetings, 'vmap', TARGET_EMA, None, (of.speaks, of.plays)
+    )
+    periodic = dynamics.make_periodic(SUMS, optimizers, config.updates, None)
+
+    def draw_batch(bank, key, step):
+        return draw(bank, key, step, BATCH, noise=0.1, axis_name=None)
+
+    many = jax.jit(steps.repeat(communicate, periodic, draw_batch, 'vmap', of.plays))
+    members = init_population(SUMS, optimizers, KEY, batch, 2, 2)
+    populations, scalars = [jax.device_get(members)], []
+    for step in range(16):
+        stack = jax.tree.map(lambda x: x[None], members)
+        stack, _, values = many(stack, bank, KEY[None], np.int32(step), np.int32(1))
+        members, values = jax.tree.map(lambda x: x[0], (stack, values))
+        populations.append(jax.device_get(members))
+        scalars.append(jax.device_get(values))
+    return populations, scalars
+
+
+def test_the_next_generation_is_fresh_and_its_teachers_are_the_last(history):
+    populations, _ = history
+    old, new = populations[9], populations[10]
+    assert changed(old.speakers, new.speakers) == changed(old.listeners, new.listeners) == {0, 1}
+    np.testing.assert_array_equal(new.speakers.updates, [0, 0])
+    # The teachers have learnt in the last step, too.
+    apart = abs(new.targets['w'] - old.speakers.agent.params['w'])
+    assert 0 < apart.max() < 0.1
+    assert abs(new.targets['w'] - new.speakers.agent.params['w']).max() > 0.5
+    chex.assert_trees_all_equal(new.shared, populations[10].shared)
+
+
+def test_who_learns_in_which_phase(history):
+    populations, scalars = history
+
+    def learns(step):
+        before, after = populations[step], populations[step + 1]
+        roles = ('speakers', 'listeners', 'targets')
+        return [bool(changed(getattr(before, r), getattr(after, r))) for r in roles]
+
+    assert learns(8) == [True, True, True]
+    assert learns(10) == learns(11) == [True, False, False]  # Speakers, from their teachers.
+    assert learns(12) == [True, False, True]  # Then they have targets of their own.
+    assert learns(13) == learns(14) == [False, True, False]
+    assert learns(15) == [True, True, True]
+    chex.assert_trees_all_equal(populations[13].targets, populations[13].speakers.agent.params)
+    played = [np.isfinite(values['loss']).any() for values in scalars]
+    assert played == [*10 * [True], *3 * [False], *3 * [True]]
+    transmission = [values['transmission_loss'] for values in scalars]
+    assert np.isfinite(transmission).tolist() == [*10 * [False], *3 * [True], *3 * [False]]
+    assert transmission[12] < transmission[10]
 
 
 # --- replicas -------------------------------------------------------------------------------------
@@ -154,7 +254,7 @@ def replicas(optimizers, batch, bank):
     config = tiny_config({f'population.{key}': value for key, value in changes.items()})
     meetings = make_meetings(config.population)
     communicate = updates.communicate(SUMS, optimizers, meetings, 'vmap', TARGET_EMA, None)
-    periodic = [steps.Periodic(2, dynamics.reset(SUMS, optimizers, 'pair'))]
+    periodic = [steps.Periodic(steps.after_every(2), dynamics.reset(SUMS, optimizers, 'pair'))]
 
     def draw_batch(bank, key, step):
         return draw(bank, key, step, BATCH, noise=0.1, axis_name=None)

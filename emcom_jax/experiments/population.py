@@ -290,6 +290,7 @@ class PopulationExperiment(AbstractExperiment):
 
     def _compile(self) -> Callable[..., Any]:
         config, game = self._config, self._game
+        phases = dynamics.make_phases(config.updates.generations)
         communicate = updates.communicate(
             game,
             self._optimizers,
@@ -297,6 +298,7 @@ class PopulationExperiment(AbstractExperiment):
             self._execution,
             config.optimizer.target_ema,
             AXIS,
+            None if phases is None else (phases.speaks, phases.plays),
         )
         periodic = dynamics.make_periodic(game, self._optimizers, config.updates, AXIS)
         draw_batch = partial(
@@ -305,7 +307,8 @@ class PopulationExperiment(AbstractExperiment):
             noise=config.game.input_noise,
             axis_name=AXIS,
         )
-        many = steps.repeat(communicate, periodic, draw_batch, self._over_replicas)
+        plays = None if phases is None else phases.plays
+        many = steps.repeat(communicate, periodic, draw_batch, self._over_replicas, plays)
         return jax.pmap(many, AXIS, in_axes=(0, 0, None, None, None), donate_argnums=0)
 
     def _choose_execution(self, key: Key) -> tuple[str, str]:

@@ -77,8 +77,9 @@ class Progress:
             self._bar.console.print(line, markup=False, highlight=False)
 
     def _report(self) -> None:
-        accuracy = self._scalars.get('accuracy')
-        shown = [] if accuracy is None else [f'accuracy {np.nanmean(np.asarray(accuracy)):.3f}']
+        accuracy = np.asarray(self._scalars.get('accuracy', np.nan))
+        played = accuracy[np.isfinite(accuracy)]
+        shown = [f'accuracy {played.mean():.3f}'] if played.size else []
         # After the device: what is timed are steps done, not steps asked for.
         now = time.monotonic()
         elapsed = max(now - self._reported_time, 1e-9)
