@@ -151,8 +151,8 @@ def base() -> ConfigDict:
         },
         'generations': {  # Iterated learning.
             'every': placeholder(int),  # Steps of a generation; None: there is only one.
-            'transmit_steps': 0,  # In the first of them speakers learn from those before them ...
-            'listen_steps': 0,  # ... and in the next only listeners learn.
+            'transmit_steps': 0,  # Of these, speakers learn from those before them in so many ...
+            'listen_steps': 0,  # ... and only listeners learn in the next; then all do.
         },
     }
     config.evaluation = {
@@ -168,6 +168,7 @@ def base() -> ConfigDict:
             'distinct_messages',
             'speaker_distance',
         ),
+        'train': False,  # Evaluate at the end on the split that is trained on, too.
         'max_examples': 1000,  # Of a split, in metrics that compare all pairs of messages.
         'input_noise': 0.0,
         'channel_noise': 0.0,

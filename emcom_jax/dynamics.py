@@ -34,9 +34,9 @@ def make_periodic(
     phases = make_phases(config.generations)
     if phases is not None:
         periodic += [
+            Periodic(phases.succeeds, succeed(game, optimizers)),
             Periodic(phases.transmits, transmit(game, optimizers, axis_name)),
             Periodic(phases.transmitted, finish_transmission),
-            Periodic(phases.ends, succeed(game, optimizers)),
         ]
     return periodic
 
@@ -44,39 +44,42 @@ def make_periodic(
 class Phases(NamedTuple):
     """What is done in which steps of iterated learning.
 
-    transmits: fresh speakers learn from those before them, and nobody plays.
-    transmitted: the last of those steps.
-    plays: all other steps. speaks: those of them in which speakers learn too.
-    ends: the last step of a generation.
+    succeeds: the first of a generation, in which it takes the place of the last one.
+    transmits: the next, in which fresh speakers learn from those before them.
+    transmitted: the last of those.
+    plays: all others. speaks: those of them in which speakers learn too.
     """
 
+    succeeds: When
     transmits: When
     transmitted: When
     plays: When
     speaks: When
-    ends: When
 
 
 def make_phases(config: ConfigDict) -> Phases | None:
-    """Makes the phases of `updates.generations`; None without generations. There is nothing to
-    transmit to the first generation."""
+    """Makes the phases of `updates.generations`; None without generations. The first generation
+    plays from the beginning."""
     if config.every is None:
         return None
     transmit_steps = config.transmit_steps
 
-    def transmits(step: Array) -> Array:
-        return (step % config.every < transmit_steps) & (step >= config.every)
+    def later(step: Array) -> Array:
+        return step >= config.every
 
-    def speaks(step: Array) -> Array:
-        done = step % config.every >= transmit_steps + config.listen_steps
-        return done | (step < config.every)
+    def place(step: Array) -> Array:
+        return step % config.every
+
+    def plays(step: Array) -> Array:
+        return ~later(step) | (place(step) > transmit_steps)
 
     return Phases(
-        transmits=transmits,
-        transmitted=lambda step: transmits(step) & ~transmits(step + 1),
-        plays=lambda step: ~transmits(step),
-        speaks=speaks,
-        ends=after_every(config.every),
+        # Not after the last step of the one before, which may be evaluated in between.
+        succeeds=lambda step: later(step) & (place(step) == 0),
+        transmits=lambda step: ~plays(step) & (place(step) > 0),
+        transmitted=lambda step: later(step) & (place(step) == transmit_steps),
+        plays=plays,
+        speaks=lambda step: ~later(step) | (place(step) > transmit_steps + config.listen_steps),
     )
 
 

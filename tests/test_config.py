@@ -147,7 +147,7 @@ REFUSED = [
     ({'updates.generations.listen_steps': 5}, 'no effect without'),
     (
         {'updates.generations.transmit_steps': 5, 'updates.generations.every': 5},
-        'more than 5, the sum',
+        'more than 6: one step',
     ),
     ({'population.structure': 'islands'}, 'mixing, partitioned, isolated'),
     ({'population.num_speakers': 2, 'population.structure': 'isolated'}, 'as many listeners'),

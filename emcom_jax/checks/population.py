@@ -94,8 +94,8 @@ def check_updates(config: ConfigDict) -> None:
         sentence = 'has no effect without updates.generations.every: set it'
         require(config, f'updates.generations.{name}', used, sentence)
     if generations.every is not None:
-        before = sum(generations[name] for name in phases)
-        sentence = f'must be more than {before}, the sum of its transmit_steps and listen_steps'
+        before = 1 + sum(generations[name] for name in phases)
+        sentence = f'must be more than {before}: one step, its transmit_steps and its listen_steps'
         require(config, 'updates.generations.every', generations.every > before, sentence)
     if config.loss.speaker.name == 'none':
         frozen = "with loss.speaker.name='none' the speakers are frozen"

@@ -181,8 +181,9 @@ class PopulationExperiment(AbstractExperiment):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits to evaluate on: all but the one that is trained on."""
-        return tuple(name for name in self._splits if name != 'train')
+        """The splits to evaluate on at the end."""
+        train = self._config.evaluation.train
+        return tuple(name for name in self._splits if name != 'train' or train)
 
     def evaluate_on(self, split: str, step: int) -> dict[str, Any]:
         """Evaluates each replica on a split, and keeps the records; returns the listed metrics."""

@@ -204,7 +204,7 @@ def show(summary: dict[str, Any]) -> None:
             interval, error = (summary[split].get(name + part) for part in ('_ci95', '_se'))
             if interval:
                 cell += ' [{:.3f}, {:.3f}]'.format(*interval)
-            if error is not None:
+            if error is not None and error == error:
                 cell += f' ± {error:.3f}'
             cells.append(f'  {cell:>22}')
         print(f'{name:{width}}' + ''.join(cells))
