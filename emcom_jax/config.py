@@ -98,6 +98,7 @@ def base() -> ConfigDict:
     config.listener = {
         **_core(),
         'projection_sizes': (128,),  # Of the message and of the candidates; the last is the space.
+        'impatient': False,  # It guesses after every symbol, and learns from all its guesses.
     }
     config.loss = {
         'speaker': {
@@ -106,7 +107,8 @@ def base() -> ConfigDict:
             'baseline': True,  # reinforce: subtract the value head's prediction.
             'entropy': 0.01,
             'kl': 0.05,  # To the EMA speaker along the same message.
-            'length_cost': 0.0,  # Reward lost for each symbol.
+            'length_cost': 0.0,  # Reward lost for each symbol ...
+            'length_cost_power': 0.0,  # ... times the accuracy to this power: lazy once understood.
         },
         'listener': {
             'name': 'info_nce',  # info_nce | classification | multi_classification

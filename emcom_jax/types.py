@@ -129,11 +129,14 @@ class Guess(NamedTuple):
     candidates: [B, D] float32, each referent of the batch as a point in that space, or None.
     logits: label name -> [B, n] (a class) or [B, A, n] (attributes) float32, for heads that name
         the referent rather than pick it; empty otherwise.
+    early: of an impatient listener, what it made of the message after each symbol: `prediction`
+        and `logits` with a leading axis [T, ...], in a Guess of their own; else None.
     """
 
     prediction: Array | None
     candidates: Array | None
     logits: dict[str, Array]
+    early: Any = None
 
 
 class Episode(NamedTuple):

@@ -186,6 +186,7 @@ REFUSED = [
     ({'listener.num_layers': 2}, '1 unless a transformer'),
     ({'game.input_noise': -0.5}, 'not be negative'),
     ({'loss.speaker.length_cost': 0.1}, 'set channel.variable_length'),
+    ({'loss.speaker.length_cost_power': 2.0}, 'changes nothing with loss.speaker.length_cost'),
     (
         {
             'channel.kind': 'gumbel',

@@ -31,6 +31,7 @@ KEY = jax.random.key(0)
 STEP = jnp.array(50)
 TASKS = {
     'sampled_distractors': {'loss.listener.num_distractors': 3},
+    'impatient': {'listener.impatient': True},
     'classification': {
         'loss.listener.name': 'classification',
         'evaluation.best_metric': 'accuracy',
@@ -330,3 +331,69 @@ def test_shuffled_messages_bring_accuracy_to_chance(world, trained, batch):
     assert by_shift[0] > 0.4
     # Every message beside every referent: a listener that hears nothing else is right once in B.
     np.testing.assert_allclose(by_shift.mean(), 1 / BATCH, rtol=1e-6)
+
+
+# --- lazy speakers, impatient listeners -----------------------------------------------------------
+
+
+@pytest.mark.parametrize('task', ['', 'classification'])
+def test_an_impatient_listener_guesses_after_each_symbol(task, batch):
+    changes = TASKS.get(task, {}) | {'listener.impatient': True, 'loss.speaker.kl': 0.0}
+    game = tiny_game(changes)
+    pair = drawn_pair(game, batch)
+    play = jax.jit(lambda pair: game.play(pair, KEY, batch, STEP)[0])
+    episode = play(pair)
+    early = episode.guess.early
+    terms = game.terms(episode, KEY, batch, None)
+    by_symbol = []
+    for t in range(LENGTH):
+        # The same agents, who say and hear one symbol more each time.
+        shorter = tiny_game(changes | {'channel.length': t + 1, 'listener.impatient': False})
+        symbols = episode.heard.symbols[:, : t + 1]
+        message = channels.make_message(symbols, None, False)
+        guess = shorter._listener.apply(*pair.listener, None, message, batch.listener_inputs)[0]
+        one = jax.tree.map(lambda leaf, t=t: leaf[t], early)
+        chex.assert_trees_all_close(one, guess._replace(candidates=None), rtol=1e-4)
+        by_symbol.append(shorter._judge(guess, batch, KEY, None).loss)
+    np.testing.assert_allclose(terms['listener_loss'].value, np.mean(by_symbol, 0), rtol=1e-4)
+    # What counts is the last guess.
+    last = losses.Outcome(by_symbol[-1], terms['accuracy'].value)
+    np.testing.assert_array_equal(
+        game._judge(episode.guess, batch, KEY, None).correct, last.correct
+    )
+
+
+def test_an_impatient_listener_learns_nothing_after_the_end(batch):
+    game = tiny_game({'listener.impatient': True, 'channel.variable_length': True})
+    pair = drawn_pair(game, batch)
+    forced = channels.make_message(
+        jnp.zeros((BATCH, LENGTH), jnp.int32).at[:, 0].set(1), None, True
+    )
+    episode = jax.jit(lambda: game.play(pair, KEY, batch, STEP, forced)[0])()
+    loss = game.terms(episode, KEY, batch, None)['listener_loss'].value
+    guesses = [
+        game._judge(
+            jax.tree.map(lambda leaf, t=t: leaf[t], episode.guess.early)._replace(
+                candidates=episode.guess.candidates
+            ),
+            batch,
+            KEY,
+            None,
+        ).loss
+        for t in range(2)
+    ]
+    np.testing.assert_allclose(loss, np.mean(guesses, 0), rtol=1e-5)  # A word, and the end.
+
+
+def test_symbols_cost_more_once_speakers_are_understood():
+    correct, weight = jnp.array([1.0, 0.0, 1.0, 1.0]), jnp.array([1.0, 0.0, 1.0, 0.0])
+
+    def cost(correct, power):
+        config = tiny_config(
+            {'loss.speaker.length_cost': 0.1, 'loss.speaker.length_cost_power': power}
+        )
+        return float(losses.length_cost(correct, weight, config.loss.speaker, None))
+
+    assert cost(correct, 45.0) == pytest.approx(0.1)
+    assert cost(0.5 * correct, 2.0) == pytest.approx(0.1 * 0.25)
+    assert cost(0 * correct, 2.0) == 0.0 and cost(0 * correct, 0.0) == pytest.approx(0.1)

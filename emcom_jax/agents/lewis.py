@@ -150,6 +150,14 @@ class Listener(hk.Module):
         self._embed = _embedding(config.embed_size)
         self._core = make_core(config, channel.length)
         self._sizes = tuple(config.projection_sizes)
+        self._impatient = config.impatient
+        self._project = hk.nets.MLP(
+            self._sizes, activate_final=bool(labels), name='project_message'
+        )
+        self._names = {
+            name: hk.Linear(shape[-1] * (shape[0] if len(shape) == 2 else 1), name=name)
+            for name, shape in labels.items()
+        }
 
     def __call__(self, message: Message, inputs: Array) -> Guess:
         """message: of B referents; inputs: [B, D], the referents themselves."""
@@ -162,15 +170,23 @@ class Listener(hk.Module):
             read = jnp.einsum('bt,bth->bh', message.end, hidden)
         else:
             read = hidden[:, -1]
+        early = None
+        if self._impatient:  # Nor is anything guessed after the end.
+            early = self._guess(jnp.swapaxes(hidden * message.mask[..., None], 0, 1))
+        candidates = None
         if not self._labels:
-            prediction = hk.nets.MLP(self._sizes, name='project_message')(read)
             candidates = hk.nets.MLP(self._sizes, name='project_candidates')(inputs)
-            return Guess(prediction, candidates, {})
-        read = hk.nets.MLP(self._sizes, activate_final=True, name='project_message')(read)
+        return self._guess(read)._replace(candidates=candidates, early=early)
+
+    def _guess(self, read: Array) -> Guess:
+        """What is made of what was read, [..., B, H]: all but the candidates."""
+        if not self._labels:
+            return Guess(self._project(read), None, {})
+        read = self._project(read)
         logits = {}
         for name, shape in self._labels.items():
-            flat = hk.Linear(shape[-1] * (shape[0] if len(shape) == 2 else 1), name=name)(read)
-            logits[name] = flat.reshape(read.shape[0], *shape)
+            flat = self._names[name](read)
+            logits[name] = flat.reshape(*read.shape[:-1], *shape)
         return Guess(None, None, logits)
 
 

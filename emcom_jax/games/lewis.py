@@ -13,7 +13,7 @@ from emcom_jax import channels, losses
 from emcom_jax.agents.lewis import HEADS, Listener, Speaker
 from emcom_jax.config import get, require
 from emcom_jax.tables import look_up
-from emcom_jax.types import Agent, Array, Batch, Episode, Key, Message, Pair, Source, Term
+from emcom_jax.types import Agent, Array, Batch, Episode, Guess, Key, Message, Pair, Source, Term
 
 TEMPERATURES = ('fixed', 'scheduled', 'learned')
 REWARDS = ('success', 'log_likelihood')
@@ -92,25 +92,40 @@ class LewisGame:
         utterance, _ = greedy(*pair.speaker, None, batch.speaker_inputs)
         heard = self._corrupt(key, batch, utterance.message, channel_noise)
         guess, _ = self._listener.apply(*pair.listener, None, heard, batch.listener_inputs)
-        return Episode(utterance, None, heard, guess)
+        return Episode(utterance, None, heard, guess._replace(early=None))
 
     def terms(
         self, episode: Episode, key: Key, batch: Batch, axis_name: str | None
     ) -> dict[str, Term]:
         config = self._loss.speaker
-        outcome = self._listener_loss.function(
-            episode.guess, batch, self._loss.listener, key, axis_name
-        )
+        outcome = self._judge(episode.guess, batch, key, axis_name)
         reward = outcome.correct if config.reward == 'success' else -outcome.loss
         reward = jax.lax.stop_gradient(reward)
+        cost = losses.length_cost(outcome.correct, batch.weight, config, axis_name)
         parts = self._speaker_loss.function(
-            episode.utterance, episode.target_log_policy, reward, config
+            episode.utterance, episode.target_log_policy, reward, cost, config
         )
-        parts['listener_loss'] = (outcome.loss, 1.0)
+        loss = outcome.loss
+        if episode.guess.early is not None:
+            # Rita et al. 2020, equation 5: the mean over the symbols of a message.
+            candidates = episode.guess.candidates
+
+            def after_symbol(guess: Guess) -> Array:
+                return self._judge(
+                    guess._replace(candidates=candidates), batch, key, axis_name
+                ).loss
+
+            by_symbol = jax.vmap(after_symbol)(episode.guess.early)
+            mask = episode.heard.mask
+            loss = (by_symbol.T * mask).sum(1) / mask.sum(1)
+        parts['listener_loss'] = (loss, 1.0)
         parts['accuracy'] = (outcome.correct, 0.0)
         length = channels.message_length(episode.utterance.message)
         parts['message_length'] = (length, 0.0)
         return {name: Term(value, batch.weight, c) for name, (value, c) in parts.items()}
+
+    def _judge(self, guess: Guess, batch: Batch, key: Key, axis_name: str | None) -> losses.Outcome:
+        return self._listener_loss.function(guess, batch, self._loss.listener, key, axis_name)
 
     def scores(self, prediction: Array, candidates: Array) -> Array:
         return losses.cosine_scores(prediction, candidates, self._loss.listener.temperature)
@@ -207,6 +222,16 @@ def check(config: ConfigDict, source: Source) -> None:
             'loss.speaker.length_cost',
             loss.speaker.length_cost == 0 or channel.variable_length,
             'changes nothing where all messages have one length: set channel.variable_length',
+        ),
+        (
+            'loss.speaker.length_cost_power',
+            loss.speaker.length_cost_power == 0 or loss.speaker.length_cost > 0,
+            'changes nothing with loss.speaker.length_cost=0.0: set that',
+        ),
+        (
+            'loss.speaker.length_cost_power',
+            loss.speaker.length_cost_power >= 0,
+            'must not be negative',
         ),
         (
             'speaker.head',

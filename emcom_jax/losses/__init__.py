@@ -1,13 +1,13 @@
 """Losses: the equations, and the two tables from which a config chooses.
 
 A listener loss is `(guess, batch, config, key, axis_name) -> Outcome`; a speaker loss is
-`(utterance, target_log_policy, reward, config) -> {term: (value [B], coefficient)}`, where `config`
-is the loss's group. Each entry also says what it cannot do without, so that a config is refused
-before anything compiles.
+`(utterance, target_log_policy, reward, length_cost, config) -> {term: (value [B], coefficient)}`,
+where `config` is the loss's group. Each entry also says what it cannot do without, so that a config
+is refused before anything compiles.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
@@ -42,6 +42,7 @@ __all__ = [
     'info_nce',
     'is_correct',
     'kl_divergence',
+    'length_cost',
     'multi_classification',
     'policy_gradient',
     'reinforce',
@@ -70,7 +71,7 @@ class SpeakerLoss(NamedTuple):
     """heads: speaker heads that have what it reads. differentiable: whether it is for channels that
     carry the listener's gradient to the speaker; None: for all."""
 
-    function: Callable[[Utterance, Array | None, Array, ConfigDict], dict[str, tuple[Array, float]]]
+    function: Callable[..., dict[str, tuple[Array, Any]]]
     heads: tuple[str, ...]
     differentiable: bool | None
 
@@ -118,14 +119,32 @@ LISTENER_LOSSES: dict[str, ListenerLoss] = {
     'multi_classification': ListenerLoss(_name_attributes, labels=2),
 }
 
+
+def length_cost(correct: Array, weight: Array, config: ConfigDict, axis_name: str | None) -> Array:
+    """What a symbol costs: `length_cost` times the accuracy of the batch to `length_cost_power`.
+
+    With a high power speakers become lazy once they are understood (Rita et al. 2020, equation 4:
+    alpha(accuracy) = accuracy^beta_1 / beta_2, with beta_1 = 45 and beta_2 = 10). No gradient.
+
+    Args:
+      correct, weight: [B].
+      axis_name: the accuracy is that of all devices along this mapped axis.
+    """
+    sums = jax.numpy.stack([(correct * weight).sum(), weight.sum()])
+    if axis_name is not None:
+        sums = jax.lax.psum(sums, axis_name)
+    accuracy = jax.lax.stop_gradient(sums[0] / sums[1])
+    return config.length_cost * accuracy**config.length_cost_power
+
+
 Terms = dict[str, tuple[Array, float]]
 
 
 def _reinforce(
-    utterance: Utterance, target: Array | None, reward: Array, config: ConfigDict
+    utterance: Utterance, target: Array | None, reward: Array, cost: Array, config: ConfigDict
 ) -> Terms:
     message, mask = utterance.message, utterance.message.mask
-    reward = reward - config.length_cost * channels.message_length(message)
+    reward = reward - cost * channels.message_length(message)
     log_prob = said(utterance.log_policy, message.symbols)
     terms = _regularise(utterance, target, config)
     baseline = utterance.value if config.baseline else None
@@ -136,11 +155,11 @@ def _reinforce(
 
 
 def _policy_gradient(
-    utterance: Utterance, target: Array | None, reward: Array, config: ConfigDict
+    utterance: Utterance, target: Array | None, reward: Array, cost: Array, config: ConfigDict
 ) -> Terms:
     assert utterance.q_values is not None and utterance.value is not None
     message, mask = utterance.message, utterance.message.mask
-    reward = reward - config.length_cost * channels.message_length(message)
+    reward = reward - cost * channels.message_length(message)
     log_prob = said(utterance.log_policy, message.symbols)
     q_value = said(utterance.q_values, message.symbols)
     terms = _regularise(utterance, target, config)
@@ -151,21 +170,21 @@ def _policy_gradient(
 
 
 def _pathwise(
-    utterance: Utterance, target: Array | None, reward: Array, config: ConfigDict
+    utterance: Utterance, target: Array | None, reward: Array, cost: Array, config: ConfigDict
 ) -> Terms:
     """The listener's loss reaches the speaker through the message itself; the rest is added."""
     del reward
     terms = _regularise(utterance, target, config)
     if config.length_cost:
-        terms['length_loss'] = (channels.message_length(utterance.message), config.length_cost)
+        terms['length_loss'] = (cost * channels.message_length(utterance.message), 1.0)
     return terms
 
 
 def _nothing(
-    utterance: Utterance, target: Array | None, reward: Array, config: ConfigDict
+    utterance: Utterance, target: Array | None, reward: Array, cost: Array, config: ConfigDict
 ) -> Terms:
     """The speakers are frozen."""
-    del utterance, target, reward, config
+    del utterance, target, reward, cost, config
     return {}
 
 
