@@ -773,7 +773,7 @@ W = '--config=walk.py'
         ),
         (
             [W, "--config.updates={'a': 1}"],
-            'config key updates is a group; set its keys, such as updates.imitate.every',
+            'config key updates is a group; set its keys, such as updates.generations.every',
         ),
         (
             [W, '--config.population.num_speakers=two'],
