@@ -13,7 +13,7 @@ from emcom_jax import channels, losses
 from emcom_jax.agents.lewis import HEADS, Listener, Speaker
 from emcom_jax.config import get, require
 from emcom_jax.tables import look_up
-from emcom_jax.types import Agent, Array, Batch, Episode, Key, Message, Pair, Source, Term
+from emcom_jax.types import Agent, Array, Batch, Episode, Guess, Key, Message, Pair, Source, Term
 
 TEMPERATURES = ('fixed', 'scheduled', 'learned')
 REWARDS = ('success', 'log_likelihood')
@@ -119,6 +119,13 @@ class LewisGame:
         _, greedy, _ = self._speaker.apply
         utterance, _ = greedy(*speaker, None, batch.speaker_inputs)
         return utterance.message
+
+    def hear_greedy(
+        self, listener: Agent, key: Key, batch: Batch, message: Message, channel_noise: float
+    ) -> Guess:
+        heard = self._corrupt(key, batch, message, channel_noise)
+        guess, _ = self._listener.apply(*listener, None, heard, batch.listener_inputs)
+        return guess
 
     def imitation_loss(self, speaker: Agent, message: Message, batch: Batch) -> Array:
         _, _, force = self._speaker.apply
