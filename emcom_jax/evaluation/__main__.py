@@ -57,8 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0, or 2 after a mistake of the user."""
     options = _parse(argv)
     try:
-        gathering, out = _gather(options), Path(options.out)
-        out.mkdir(parents=True, exist_ok=True)
+        gathering, out = _gather(options), _make_folder(options.out)
         outcomes = _play(gathering, options)
         _write(out, gathering, outcomes, options)
     except (RunDirectoryError, ValueError, OSError) as error:
@@ -108,6 +107,15 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help='where to write cross_play.{json,npz,png} (default: runs/cross_play)',
     )
     return parser.parse_args(argv)
+
+
+def _make_folder(path: str) -> Path:
+    """Made before anything is played, for the sake of what may go wrong."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f'cannot make the folder {path} of --out: {error.strerror}') from None
+    return Path(path)
 
 
 def _gather(options: argparse.Namespace) -> Gathering:

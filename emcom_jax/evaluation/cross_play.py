@@ -91,7 +91,8 @@ def cross_play(
             tables[group.game] = _Table(group.game, config)
     said = [tables[group.game].say(group.speakers, group.bank, draws) for group in groups]
     counts = Judge(groups[0].game, config).num_candidates(len(groups[0].bank.inputs))
-    tally = _Tally(*np.array([group.sizes for group in groups]).T, counts)
+    speakers, listeners = np.array([group.sizes for group in groups]).T
+    tally = _Tally(speakers, listeners, counts)
     for i, messages in enumerate(said):
         for j, group in enumerate(groups):
             hear = tables[group.game].hear

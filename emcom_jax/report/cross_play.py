@@ -28,18 +28,20 @@ def cross_play(
       speaker_groups, listener_groups: int [S], [L], the population that each agent is of, in order.
     """
     num_speakers, num_listeners = len(speaker_groups), len(listener_groups)
-    side = float(np.clip(0.42 * max(num_speakers, num_listeners) + 1.4, 3.0, 8.0))
-    figure = Figure(figsize=(side * len(matrices) + 0.9, side + 0.3), layout='constrained')
+    cell = min(0.42, 6.6 / max(num_speakers, num_listeners))
+    width, height = (max(cell * count + 1.4, 2.4) for count in (num_listeners, num_speakers))
+    figure = Figure(figsize=(width * len(matrices) + 0.9, height + 0.3), layout='constrained')
+    top = min(1.0, np.ceil(10 * max(matrix.max() for matrix in matrices.values())) / 10) or 1.0
     panels = figure.subplots(1, len(matrices), squeeze=False)[0]
     for ax, (title, matrix) in zip(panels, matrices.items(), strict=True):
-        image = ax.imshow(matrix, cmap=_COLORS, vmin=0, vmax=1)
+        image = ax.imshow(matrix, cmap=_COLORS, vmin=0, vmax=top)
         ax.set_title(title, loc='left', fontsize=10, color=INK, fontweight='bold', pad=9)
         ax.set_xlabel('listeners', fontsize=8, color=INK)
         ax.set_ylabel('speakers', fontsize=8, color=INK)
         _label(ax, names, speaker_groups, listener_groups)
         if max(matrix.shape) <= _NUMBERED:
             for (row, column), value in np.ndenumerate(matrix):
-                color = 'white' if value < 0.6 else INK
+                color = 'white' if value < 0.6 * top else INK
                 text = f'{value:.2f}'
                 ax.text(column, row, text, ha='center', va='center', fontsize=6.5, color=color)
         ax.spines[:].set_visible(False)
@@ -61,6 +63,7 @@ def _label(
         _, starts, sizes = np.unique(groups, return_index=True, return_counts=True)
         for start in starts[1:]:
             line(start - 0.5, color='white', linewidth=2.5)
+        axis.remove_overlapping_locs = False  # The middle agent has a number too.
         few = len(groups) <= _LEGIBLE and max(sizes) > 1
         numbers = np.concatenate([np.arange(size) for size in sizes])
         if few:
