@@ -14,12 +14,13 @@ from conftest import SIZE, drawn, tiny_config, tiny_game, tiny_source
 from matplotlib.figure import Figure
 
 from emcom_jax import data
-from emcom_jax.data.bank import make_bank
+from emcom_jax.data.bank import look_at, make_bank
 from emcom_jax.evaluation import Evaluator
 from emcom_jax.evaluation.__main__ import main
 from emcom_jax.evaluation.cross_play import Group, blocks, cross_play, relative_drop, summarize
 from emcom_jax.evaluation.setting import Setting, read_agents
 from emcom_jax.evaluation.strangers import gather
+from emcom_jax.losses import is_correct
 from emcom_jax.report.cross_play import cross_play as draw_heat_map
 from emcom_jax.runtime.checkpoints import Checkpointer
 from emcom_jax.runtime.files import strict, write_json
@@ -116,6 +117,23 @@ def test_means_are_of_the_pairs_they_name(groups, outcome):
         np.testing.assert_allclose(outcome.best_accuracy[q].mean(), outcome.accuracy[q].max())
 
 
+def test_strangers_each_see_and_read_by_their_own_config(groups):
+    speaking, _, hearing = groups  # Their banks show the referents otherwise.
+    config = tiny_config({'evaluation.num_candidates': (64,), 'evaluation.redraws': 1})
+    found = cross_play([speaking, hearing], config.evaluation, SEED).accuracy[0]
+    rows, key = jnp.arange(64), jax.random.key(0)
+    shown, looked = (look_at(x.bank, rows, rows, key, 0.0) for x in (speaking, hearing))
+    assert (shown.speaker_inputs != looked.listener_inputs).any()
+    speaker = jax.tree.map(lambda leaf: leaf[1], speaking.speakers)
+    listener = jax.tree.map(lambda leaf: leaf[2], hearing.listeners)
+    said = speaking.game.say_greedy(speaker, shown)
+    guess = hearing.game.hear_greedy(listener, key, looked, said, 0.0)
+    scores = hearing.game.scores(guess.prediction, guess.candidates)
+    expected = is_correct(scores, rows).mean()
+    assert expected > 0
+    np.testing.assert_allclose(found[1, 2 + 2], expected, rtol=1e-6)
+
+
 def test_runs_in_another_order_are_the_matrix_in_that_order(groups, outcome):
     order = (2, 0, 1)
     other = cross_play([groups[i] for i in order], NOISY.evaluation, SEED)
@@ -147,6 +165,7 @@ def test_who_is_alike_understands_strangers_as_its_own_and_who_is_not_does_not(
     apart = cross_play([one, other], CONFIG.evaluation, SEED)
     values = summarize(apart, (list('abcd'), list('efgh')))['accuracy@16']
     assert values['blocks'][0, 0] > values['blocks'][1, 0] + 0.2
+    assert values['difference'] == pytest.approx(values['in_group'] - values['out_group'])
     low, high = values['best_pair_ci95']
     assert low <= values['best_pair'] <= high
     assert values['best_speaker'] in 'ab' and values['best_listener'] in 'efgh'
@@ -341,6 +360,10 @@ def test_other_data_are_seen_as_ones_own(tmp_path):
         patch.setitem(data.SOURCES, 'bare', lambda _: tiny_source()._replace(num_values={}))
         with pytest.raises(ValueError, match="no label 'class' like that"):
             gather([naming], 'test', 'bare')
+        more = tiny_source()._replace(num_values={'class': 5, 'attributes': 3})
+        patch.setitem(data.SOURCES, 'more', lambda _: more)
+        with pytest.raises(ValueError, match="no label 'class' like that"):
+            gather([naming], 'test', 'more')
 
 
 # --- the command ----------------------------------------------------------------------------------
