@@ -13,9 +13,9 @@ from ml_collections import ConfigDict
 
 from emcom_jax import metrics
 from emcom_jax.config import base, get, require
+from emcom_jax.evaluation.setting import read_agents
 from emcom_jax.experiments.population import PopulationExperiment
 from emcom_jax.metrics.learning import area_under_curve, value_at
-from emcom_jax.runtime.checkpoints import read_checkpoint
 from emcom_jax.runtime.run_directory import RunDirectory, flatten
 from emcom_jax.runtime.writers import read_lines
 from emcom_jax.types import EvalRecord, Population
@@ -107,17 +107,12 @@ class EaseOfLearning(PopulationExperiment):
 
     def _start_from(self, members: Population, run_dir: str) -> Population:
         """The first speakers of the other run; listeners are fresh."""
-        source = RunDirectory(run_dir).load_config()
-        size = source.population.num_speakers
+        size = RunDirectory(run_dir).load_config().population.num_speakers
         ours = members.speakers.agent
-        like = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct((source.replicas, size, *x.shape[2:]), x.dtype), ours
-        )
-        _, tree = read_checkpoint(run_dir, {'population': {'speakers': {'agent': like}}})
+        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape[2:]), x.dtype), ours)
+        _, tree = read_agents(run_dir, {'speakers': like})
         found = jax.tree.map(
-            lambda x, own: jnp.broadcast_to(x[:, : own.shape[1]], own.shape),
-            tree['population']['speakers']['agent'],
-            ours,
+            lambda x, own: jnp.broadcast_to(x[:, : own.shape[1]], own.shape), tree['speakers'], ours
         )
         return members._replace(speakers=members.speakers._replace(agent=found))
 

@@ -12,13 +12,12 @@ import numpy as np
 from jaxline.experiment import AbstractExperiment
 from ml_collections import ConfigDict
 
-from emcom_jax import data, dynamics, metrics, population, steps, updates
-from emcom_jax.checks import check
-from emcom_jax.data.bank import draw, make_bank
+from emcom_jax import dynamics, metrics, population, steps, updates
+from emcom_jax.data.bank import draw
 from emcom_jax.evaluation import Evaluator
-from emcom_jax.games import AXIS, GAMES
+from emcom_jax.evaluation.setting import Setting, read_agents
+from emcom_jax.games import AXIS
 from emcom_jax.optimizers import make_optimizer
-from emcom_jax.runtime.checkpoints import read_checkpoint
 from emcom_jax.runtime.devices import bcast_local_devices, first
 from emcom_jax.runtime.run import Preempted, Run
 from emcom_jax.runtime.run_directory import RunDirectory
@@ -45,12 +44,12 @@ class PopulationExperiment(AbstractExperiment):
         self._mode = mode
         self._config = config
         self._run = run
-        source = data.load(config.data)
-        check(config, source, jax.device_count() if mode == 'train' else None)
-        run.describe(source)
-        self._game = look_up(GAMES, config.game.name, 'game').make(config, source)
+        num_devices = jax.device_count() if mode == 'train' else None
+        self._setting = Setting(config, num_devices=num_devices)
+        run.describe(self._setting.source)
+        self._game = self._setting.game
         self._evaluator = Evaluator(self._game, config)
-        self._splits = source.splits
+        self._splits = self._setting.source.splits
         self._banks: dict[str, Bank] = {}
         speaker, listener, shared = (
             make_optimizer(config.optimizer[role], config.training_steps)
@@ -246,10 +245,7 @@ class PopulationExperiment(AbstractExperiment):
 
     def _bank(self, split: str) -> Bank:
         if split not in self._banks:
-            chosen = look_up(self._splits, split, 'split')
-            config = self._config.data
-            standard = self._splits['train'] if config.standardize else None
-            self._banks[split] = make_bank(chosen, config.dtype, standard)
+            self._banks[split] = self._setting.bank(split)
         return self._banks[split]
 
     def _init(self, key: Key, bank: Bank) -> Population:
@@ -272,20 +268,15 @@ class PopulationExperiment(AbstractExperiment):
                 f'replicas={ours}, but {run_dir} has {theirs}: as many are needed, or 1 there'
             )
         wanted = {
-            'speakers': {'agent': members.speakers.agent},
-            'listeners': {'agent': members.listeners.agent},
+            'speakers': members.speakers.agent,
+            'listeners': members.listeners.agent,
             'targets': members.targets,
         }
-        like = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct((theirs, *x.shape[1:]), x.dtype), {'population': wanted}
-        )
-        _, tree = read_checkpoint(run_dir, like)
-        found = jax.tree.map(
-            lambda x, like: jnp.broadcast_to(x, like.shape), tree['population'], wanted
-        )
+        _, found = read_agents(run_dir, jax.eval_shape(lambda: _take(wanted, jnp.zeros((), int))))
+        found = jax.tree.map(lambda x, like: jnp.broadcast_to(x, like.shape), found, wanted)
         return members._replace(
-            speakers=members.speakers._replace(agent=found['speakers']['agent']),
-            listeners=members.listeners._replace(agent=found['listeners']['agent']),
+            speakers=members.speakers._replace(agent=found['speakers']),
+            listeners=members.listeners._replace(agent=found['listeners']),
             targets=found['targets'],
         )
 

@@ -7,7 +7,7 @@ listener and shared, and never with respect to the target.
 
 from typing import Protocol
 
-from emcom_jax.types import Agent, Array, Batch, Episode, Key, Message, Pair, Term
+from emcom_jax.types import Agent, Array, Batch, Episode, Guess, Key, Message, Pair, Term
 
 AXIS = 'i'  # The mapped axis of devices.
 
@@ -54,7 +54,14 @@ class Game(Protocol):
         ...
 
     def say_greedy(self, speaker: Agent, batch: Batch) -> Message:
-        """The message that a speaker finds likeliest, for others to imitate."""
+        """The message that a speaker finds likeliest, for others to imitate, or to hear."""
+        ...
+
+    def hear_greedy(
+        self, listener: Agent, key: Key, batch: Batch, message: Message, channel_noise: float
+    ) -> Guess:
+        """What a listener makes of a message, whoever said it: `play_greedy` without its speaker,
+        who may be of another game object. The speaker's inputs are not read."""
         ...
 
     def imitation_loss(self, speaker: Agent, message: Message, batch: Batch) -> Array:

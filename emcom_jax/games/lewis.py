@@ -135,6 +135,13 @@ class LewisGame:
         utterance, _ = greedy(*speaker, None, batch.speaker_inputs)
         return utterance.message
 
+    def hear_greedy(
+        self, listener: Agent, key: Key, batch: Batch, message: Message, channel_noise: float
+    ) -> Guess:
+        heard = self._corrupt(key, batch, message, channel_noise)
+        guess, _ = self._listener.apply(*listener, None, heard, batch.listener_inputs)
+        return guess
+
     def imitation_loss(self, speaker: Agent, message: Message, batch: Batch) -> Array:
         _, _, force = self._speaker.apply
         replay, _ = force(*speaker, None, batch.speaker_inputs, message)

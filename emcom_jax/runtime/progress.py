@@ -28,16 +28,19 @@ class Progress:
         *,
         updates_per_step: int = 1,
         description: str = 'training',
+        unit: str = 'updates',
     ):
         """Args:
         total_steps: the step at which training ends.
         start_step: the step from which it goes on.
         updates_per_step: pairs that are updated in a step.
         description: what is going on.
+        unit: what it is that is updated, or else done.
         """
         self._total = total_steps
         self._updates_per_step = updates_per_step
         self._description = description
+        self._unit = unit
         self._bar = _make_bar() if sys.stdout.isatty() else None
         self._period = _LINE_PERIOD if self._bar is None else _BAR_PERIOD
         self._step = self._reported_step = start_step
@@ -88,7 +91,7 @@ class Progress:
         self._speed = weight * (self._speed or 0.0) + (1 - weight) * speed
         self._reported_step, self._reported_time = self._step, now
 
-        updates = f'{self._speed * self._updates_per_step:.1f} updates/s'
+        updates = f'{self._speed * self._updates_per_step:.1f} {self._unit}/s'
         left = f'{_clock((self._total - self._step) / self._speed)} left'
         text = '  '.join([f'{self._step}/{self._total}', updates, *shown, left])
         if self._bar is None:

@@ -1,0 +1,247 @@
+"""Cross-play: every speaker with every listener, also of populations that have never met.
+
+Every speaker is asked once, and what it says is heard by all listeners. Those of its own population
+are its in-group, all others its out-group: strangers, who understand it only as far as languages
+that were learnt apart have something in common.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from emcom_jax.data.bank import look_at
+from emcom_jax.evaluation.judging import Draws, Judge, in_chunks, make_draws
+from emcom_jax.games.base import Game
+from emcom_jax.metrics import bootstrap_interval
+from emcom_jax.types import Agent, Array, Bank, Guess, Message
+
+_RESAMPLES = 1_000
+
+
+class Group(NamedTuple):
+    """A population whose members have met each other and nobody else.
+
+    name: such as 'lewis', or 'lewis#1' for a replica.
+    game: by which its agents speak and hear; groups of one architecture share one object, for which
+        everything is compiled once.
+    bank: the N referents as its agents see them, in the same order for all groups.
+    speakers, listeners: stacks [S, ...] and [L, ...].
+    """
+
+    name: str
+    game: Game
+    bank: Bank
+    speakers: Agent
+    listeners: Agent
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """S and L."""
+        speakers, listeners = (
+            jax.tree.leaves(stack)[0].shape[0] for stack in (self.speakers, self.listeners)
+        )
+        return speakers, listeners
+
+
+class Outcome(NamedTuple):
+    """Who understood whom; S speakers and L listeners are those of all groups, one after another.
+
+    num_candidates: the Q numbers of candidates, largest last; (0,) for a task without.
+    speaker_groups, listener_groups: int [S], [L], the number of the group that each is of.
+    accuracy: [Q, S, L] float64, mean over the referents.
+    in_group: [Q, N] float64, mean over all pairs of one group, for each referent.
+    out_group: [Q, N] float64, mean over all pairs of strangers; nan where there are none.
+    best: int [Q, 2], the speaker and the listener of the highest accuracy.
+    best_accuracy: [Q, N] float32, their accuracy for each referent.
+    """
+
+    num_candidates: tuple[int, ...]
+    speaker_groups: np.ndarray
+    listener_groups: np.ndarray
+    accuracy: np.ndarray
+    in_group: np.ndarray
+    out_group: np.ndarray
+    best: np.ndarray
+    best_accuracy: np.ndarray
+
+
+def cross_play(
+    groups: Sequence[Group],
+    config: ConfigDict,
+    seed: int,
+    tell: Callable[[int], None] = lambda pairs: None,
+) -> Outcome:
+    """Lets every speaker of every group talk with every listener of every group, greedily.
+
+    The block of one group is what `Evaluator` finds for it with that seed.
+
+    Args:
+      groups: who plays; they have the same referents and messages of the same kind.
+      config: the evaluation group; read are `num_candidates, redraws, batch_size, input_noise,
+        channel_noise`.
+      seed: of the candidates and the noise, which are alike for all pairs.
+      tell: is told after each compiled call how many pairs are done.
+    """
+    draws, tables = make_draws(seed), {}
+    for group in groups:
+        if group.game not in tables:
+            tables[group.game] = _Table(group.game, config)
+    said = [tables[group.game].say(group.speakers, group.bank, draws) for group in groups]
+    counts = Judge(groups[0].game, config).num_candidates(len(groups[0].bank.inputs))
+    speakers, listeners = np.array([group.sizes for group in groups]).T
+    tally = _Tally(speakers, listeners, counts)
+    for i, messages in enumerate(said):
+        for j, group in enumerate(groups):
+            hear = tables[group.game].hear
+            correct = jax.device_get(hear(group.listeners, messages, group.bank, draws))
+            tell(tally.add(i, j, correct))
+    return tally.outcome()
+
+
+class _Table:
+    """Speaking and hearing by one game under one condition; compiled once for each shape.
+
+    Agents of one stack come one after the other where what all make of it would not fit in memory,
+    as in `Evaluator`.
+    """
+
+    def __init__(self, game: Game, config: ConfigDict):
+        self._game = game
+        self._config = config
+        self._judge = Judge(game, config)
+        self.say = jax.jit(self._say)
+        self.hear = jax.jit(self._hear)
+
+    def _say(self, speakers: Agent, bank: Bank, draws: Draws) -> Message:
+        """What speakers [S, ...] say of each referent; leaves [S, N, ...]."""
+        size, chunk, noise = len(bank.inputs), self._config.batch_size, self._config.input_noise
+
+        def of_speaker(speaker: Agent) -> Message:
+            def of_rows(rows: Array) -> Message:
+                batch = look_at(bank, rows, rows, draws.inputs, noise)
+                return jax.tree.map(lambda x: x[None], self._game.say_greedy(speaker, batch))
+
+            return jax.tree.map(lambda x: x[0], in_chunks(of_rows, size, chunk))
+
+        return jax.lax.map(of_speaker, speakers)
+
+    def _hear(self, listeners: Agent, messages: Message, bank: Bank, draws: Draws) -> Array:
+        """How well listeners [L, ...] understand messages [S, N, ...]: [S, Q, L, N]."""
+        config, size = self._config, len(bank.inputs)
+        counts = self._judge.num_candidates(size)
+
+        def of_speaker(message: Message) -> Array:
+            def of_rows(rows: Array) -> Guess:
+                batch = look_at(bank, rows, rows, draws.inputs, config.input_noise)
+                here = jax.tree.map(lambda x: x[rows], message)
+
+                def of_listener(listener: Agent) -> Guess:
+                    return self._game.hear_greedy(
+                        listener, draws.channel, batch, here, config.channel_noise
+                    )
+
+                return jax.vmap(of_listener)(listeners)
+
+            guess = in_chunks(of_rows, size, config.batch_size)
+            correct, _, _ = self._judge(guess, bank, counts, draws.candidates)
+            return correct
+
+        return jax.lax.map(of_speaker, messages)
+
+
+class _Tally:
+    """Adds up what all pairs of groups bring, and keeps no more of it than is read."""
+
+    def __init__(
+        self, speakers: np.ndarray, listeners: np.ndarray, num_candidates: tuple[int, ...]
+    ):
+        """speakers, listeners: the sizes of the groups, [P] each."""
+        self._num_candidates = num_candidates
+        self._groups = tuple(np.repeat(np.arange(len(n)), n) for n in (speakers, listeners))
+        self._accuracy = np.full((len(num_candidates), speakers.sum(), listeners.sum()), np.nan)
+        self._sums: dict[bool, Any] = {True: 0.0, False: 0.0}  # In-group? -> [Q, N]
+        self._pairs = {True: 0, False: 0}
+        self._best: list[tuple[float, tuple[int, int], np.ndarray]] = []
+
+    def add(self, i: int, j: int, correct: np.ndarray) -> int:
+        """Adds the block [S, Q, L, N] of the speakers of group i with the listeners of group j.
+
+        Returns how many pairs there are by now."""
+        correct = np.moveaxis(correct, 1, 0)  # [Q, S, L, N]
+        accuracy = correct.mean(axis=-1, dtype=np.float64)
+        rows, columns = (
+            np.flatnonzero(own == k) for own, k in zip(self._groups, (i, j), strict=True)
+        )
+        self._accuracy[:, rows[:, None], columns] = accuracy
+        self._sums[i == j] = self._sums[i == j] + correct.sum(axis=(1, 2), dtype=np.float64)
+        self._pairs[i == j] += accuracy[0].size
+        found = []
+        for values, each in zip(accuracy, correct, strict=True):
+            s, k = np.unravel_index(values.argmax(), values.shape)
+            found.append((float(values[s, k]), (int(rows[s]), int(columns[k])), each[s, k].copy()))
+        earlier = self._best or found
+        self._best = [max(two, key=lambda x: x[0]) for two in zip(earlier, found, strict=True)]
+        return sum(self._pairs.values())
+
+    def outcome(self) -> Outcome:
+        """What all blocks together say."""
+        none = np.full_like(self._sums[True], np.nan)
+        strangers = self._pairs[False]
+        return Outcome(
+            num_candidates=self._num_candidates,
+            speaker_groups=self._groups[0],
+            listener_groups=self._groups[1],
+            accuracy=self._accuracy,
+            in_group=self._sums[True] / self._pairs[True],
+            out_group=self._sums[False] / strangers if strangers else none,
+            best=np.array([pair for _, pair, _ in self._best]),
+            best_accuracy=np.stack([each for _, _, each in self._best]),
+        )
+
+
+def blocks(outcome: Outcome) -> np.ndarray:
+    """Mean accuracy [Q, P, P] of the speakers of one of P groups with the listeners of another."""
+    number = np.arange(outcome.speaker_groups.max() + 1)[:, None]
+    share = [number == own for own in (outcome.speaker_groups, outcome.listener_groups)]
+    speakers, listeners = (own / own.sum(axis=1, keepdims=True) for own in share)
+    return speakers @ outcome.accuracy @ listeners.T
+
+
+def summarize(outcome: Outcome, names: tuple[Sequence[str], Sequence[str]]) -> dict[str, Any]:
+    """States an outcome in numbers: 'accuracy@C' -> means with their 95 % bootstrap intervals.
+
+    Intervals resample referents, not agents or populations. That of the difference resamples each
+    referent together in and out of group; that of the best pair does not know that it was chosen.
+    Of a single group, `out_group` and `difference` are nan.
+
+    names: of the S speakers and the L listeners.
+    """
+    values = {}
+    for q, count in enumerate(outcome.num_candidates):
+        inside, outside = outcome.in_group[q], outcome.out_group[q]
+        found: dict[str, Any] = {'matrix': outcome.accuracy[q], 'blocks': blocks(outcome)[q]}
+        for name, each in (
+            ('in_group', inside),
+            ('out_group', outside),
+            ('difference', inside - outside),
+            ('best_pair', outcome.best_accuracy[q]),
+        ):
+            found[name] = float(each.mean(dtype=np.float64))
+            found[f'{name}_ci95'] = bootstrap_interval(each, _RESAMPLES, seed=0)
+        speaker, listener = outcome.best[q]
+        found |= {'best_speaker': names[0][speaker], 'best_listener': names[1][listener]}
+        values[f'accuracy@{count}' if count else 'accuracy'] = found
+    return values
+
+
+def relative_drop(clean: Any, noisy: Any) -> np.ndarray:
+    """(clean - noisy) / clean: the share of an accuracy that noise costs; nan where there was none.
+
+    Chaabouni et al. 2022, section 3 ('robustness')."""
+    clean, noisy = np.asarray(clean, np.float64), np.asarray(noisy, np.float64)
+    drop = np.full(clean.shape, np.nan)
+    np.divide(clean - noisy, clean, out=drop, where=clean != 0)
+    return drop

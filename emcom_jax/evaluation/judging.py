@@ -1,0 +1,119 @@
+"""Judging what listeners made of messages, and what an evaluation draws by chance."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from emcom_jax import losses
+from emcom_jax.games.base import Game
+from emcom_jax.types import Array, Bank, Guess, Key
+
+Judged = tuple[Array, Array, Array]  # correct [Q, L, N], loss [Q, L, N], vote [Q, N].
+
+
+class Draws(NamedTuple):
+    """The keys of an evaluation: of the noise of the inputs, that of the channel, and of the
+    candidates."""
+
+    inputs: Key
+    channel: Key
+    candidates: Key
+
+
+def make_draws(seed: int) -> Draws:
+    """The keys depend on a seed alone: two evaluations of one split with one seed play with the
+    same candidates and the same noise."""
+    return Draws(*jax.random.split(jax.random.fold_in(jax.random.key(seed), 0), 3))
+
+
+class Judge:
+    """Judges the guesses of listeners of one game."""
+
+    def __init__(self, game: Game, config: ConfigDict):
+        """config: the evaluation group; read are `num_candidates` and `redraws`."""
+        self._game = game
+        self._config = config
+
+    def num_candidates(self, size: int) -> tuple[int, ...]:
+        """The numbers of candidates for a split of `size` examples: one above it becomes it."""
+        if not self._game.has_candidates:
+            return (0,)
+        return tuple(sorted({min(count, size) for count in self._config.num_candidates}))
+
+    def __call__(self, guess: Guess, bank: Bank, counts: tuple[int, ...], key: Key) -> Judged:
+        if not self._game.has_candidates:
+            return _judge_names(guess, bank)
+        keys = jax.random.split(key, self._config.redraws)
+
+        def with_count(count: int) -> Judged:
+            drawn = jax.lax.map(lambda key: self._judge_draw(guess, key, count), keys)
+            correct, loss, vote = jax.tree.map(lambda leaf: leaf.mean(axis=0), drawn)
+            return correct, loss, vote
+
+        judged = [with_count(count) for count in counts]
+        correct, loss, vote = (jnp.stack(parts) for parts in zip(*judged, strict=True))
+        return correct, loss, vote
+
+    def _judge_draw(self, guess: Guess, key: Key, count: int) -> Judged:
+        """One draw of candidates: the split falls at random into groups, whose members are the
+        candidates of each other. The last group is filled up with members of the first, who are
+        candidates there but not judged a second time; so every choice is among `count`."""
+        assert guess.prediction is not None and guess.candidates is not None
+        prediction, candidates = guess.prediction, guess.candidates
+        size = prediction.shape[1]
+        order = jax.random.permutation(key, size)
+        groups = -(-size // count)
+        members = order[jnp.arange(groups * count) % size].reshape(groups, count)
+        position = jnp.arange(count)
+
+        def judge_group(rows: Array) -> Judged:
+            scores = jax.vmap(self._game.scores)(prediction[:, rows], candidates[:, rows])
+            own = jnp.broadcast_to(position, scores.shape[:2])
+            correct = losses.is_correct(scores, own)
+            loss = jax.vmap(losses.classification)(scores, own)
+            together = jax.nn.softmax(scores).mean(axis=0)
+            return correct, loss, losses.is_correct(together, position)
+
+        correct, loss, vote = jax.lax.map(judge_group, members)  # [G, L, C], [G, L, C], [G, C]
+        back = jnp.argsort(order)  # Where each example was judged.
+
+        def restore(leaf: Array) -> Array:
+            flat = jnp.moveaxis(leaf, 0, -2).reshape(*leaf.shape[1:-1], groups * count)
+            return flat[..., back]
+
+        return restore(correct), restore(loss), restore(vote)
+
+
+def in_chunks(function: Callable[[Array], Any], size: int, chunk: int) -> Any:
+    """Applies a function of rows [chunk], batched on axis 1 of its outputs, to all of range(size).
+
+    The last chunk is filled up with the first rows, whose second outputs are dropped.
+    """
+    chunk = min(chunk, size)
+    count = -(-size // chunk)
+    rows = (jnp.arange(count * chunk) % size).reshape(count, chunk)
+    outputs = jax.lax.map(function, rows)  # leaves [count, L, chunk, ...]
+
+    def join(leaf: Array) -> Array:
+        leaf = jnp.moveaxis(leaf, 0, 1)
+        return leaf.reshape(leaf.shape[0], count * chunk, *leaf.shape[3:])[:, :size]
+
+    return jax.tree.map(join, outputs)
+
+
+def _judge_names(guess: Guess, bank: Bank) -> Judged:
+    """Listeners that name a class or attributes; several labels count equally."""
+    parts = []
+    for name, logits in guess.logits.items():  # [L, N, n] or [L, N, A, n]
+        labels = bank.labels[name]
+        own = jnp.broadcast_to(labels, logits.shape[:-1])
+        log_probs = jax.nn.log_softmax(logits)
+        loss = -jnp.take_along_axis(log_probs, own[..., None], axis=-1)[..., 0]
+        vote = losses.is_correct(jnp.exp(log_probs).mean(axis=0), labels)
+        over = (losses.is_correct(logits, own), loss, vote[None])
+        parts.append([x if x.ndim == 2 else x.mean(axis=-1) for x in over])
+    correct, loss, vote = (sum(part) / len(parts) for part in zip(*parts, strict=True))
+    return correct[None], loss[None], vote
