@@ -1,7 +1,7 @@
 """Ease of learning: how fast fresh listeners acquire the language of a run's speakers.
 
 Papers: Li & Bowling, Ease-of-teaching and language structure from emergent communication, NeurIPS
-2019; Chaabouni et al., Emergent communication at scale, ICLR 2022, section 4.2.
+2019; Chaabouni et al., Emergent communication at scale, ICLR 2022.
 
     python -m emcom_jax.main --config=configs/ease_of_learning.py --config.from_run=runs/lewis
     python -m emcom_jax.main --config=configs/ease_of_learning.py:VARIANT --config.from_run=...

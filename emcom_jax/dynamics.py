@@ -123,7 +123,7 @@ def imitate(
 
 def reset(game: Game, optimizers: Optimizers, who: str) -> Update:
     """Makes the update that replaces agents by fresh ones, with fresh optimisers (Li & Bowling
-    2019; Chaabouni et al. 2022, appendix; Kim & Oh 2021).
+    2019; Chaabouni et al. 2022, appendix B.4).
 
     who: 'speaker' or 'listener', one drawn at random; 'pair', one of each, drawn apart; 'all'.
     A fresh speaker's EMA target is a copy of it.

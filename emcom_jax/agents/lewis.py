@@ -180,14 +180,12 @@ class Listener(hk.Module):
 
     def _guess(self, read: Array) -> Guess:
         """What is made of what was read, [..., B, H]: all but the candidates."""
-        if not self._labels:
-            return Guess(self._project(read), None, {})
         read = self._project(read)
-        logits = {}
-        for name, shape in self._labels.items():
-            flat = self._names[name](read)
-            logits[name] = flat.reshape(*read.shape[:-1], *shape)
-        return Guess(None, None, logits)
+        logits = {
+            name: self._names[name](read).reshape(*read.shape[:-1], *shape)
+            for name, shape in self._labels.items()
+        }
+        return Guess(None if logits else read, None, logits)
 
 
 def _without_gradient(get: Callable[[Array], Array], value: Array, context: Any) -> Array:

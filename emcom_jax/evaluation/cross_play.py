@@ -240,7 +240,7 @@ def summarize(outcome: Outcome, names: tuple[Sequence[str], Sequence[str]]) -> d
 def relative_drop(clean: Any, noisy: Any) -> np.ndarray:
     """(clean - noisy) / clean: the share of an accuracy that noise costs; nan where there was none.
 
-    Chaabouni et al. 2022, section 3 ('robustness')."""
+    Chaabouni et al. 2022 ('robustness')."""
     clean, noisy = np.asarray(clean, np.float64), np.asarray(noisy, np.float64)
     drop = np.full(clean.shape, np.nan)
     np.divide(clean - noisy, clean, out=drop, where=clean != 0)

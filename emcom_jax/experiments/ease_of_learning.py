@@ -1,19 +1,17 @@
 """Ease of learning: how fast fresh listeners acquire the language of frozen speakers.
 
-Li & Bowling 2019; Chaabouni et al. 2022, section 4.2.
+Li & Bowling 2019; Chaabouni et al. 2022.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from emcom_jax import metrics
 from emcom_jax.config import base, get, require
-from emcom_jax.evaluation.setting import read_agents
 from emcom_jax.experiments.population import PopulationExperiment
 from emcom_jax.metrics.learning import area_under_curve, value_at
 from emcom_jax.runtime.run_directory import RunDirectory, flatten
@@ -49,24 +47,21 @@ class EaseOfLearning(PopulationExperiment):
             if ours[key] == default[key]:
                 *group, name = key.rsplit('.', 1)
                 (get(resolved, group[0]) if group else resolved)[name] = theirs[key]
-        speakers = min(config.ease_of_learning.max_speakers, source.population.num_speakers)
-        each = config.ease_of_learning.listeners_per_speaker
-        pairs = tuple((s, s * each + k) for s in range(speakers) for k in range(each))
-        resolved.population.update(
-            num_speakers=speakers,
-            num_listeners=speakers * each,
-            pairs_per_step=len(pairs),
-            pairing='fixed',
-            pairs=pairs,
-            speaker_learns=(),
-        )
-        resolved.loss.speaker.update(name='none', entropy=0.0, kl=0.0, length_cost=0.0)
+        for key, value in _following(config, source).items():
+            # Set to what follows it may be, as in the command that a report prints.
+            left = ours[key] in (default[key], value)
+            sentence = (
+                'must be left alone: it follows from ease_of_learning and the run of from_run'
+            )
+            require(config, key, left, sentence)
+            *group, name = key.rsplit('.', 1)
+            get(resolved, group[0])[name] = value
         return resolved.lock()
 
     def conclude(self) -> dict[str, Any]:
         """Reads the curves off what was logged; keeps them, and states them in numbers."""
         steps, curves = self._curves()
-        np.savez(self._run.directory.learning, steps=steps, accuracy=curves)
+        self._run.keep_arrays(self._run.directory.learning, steps=steps, accuracy=curves)
         values = [self._state(steps, replica) for replica in np.moveaxis(curves, 1, 0)]
         return {'ease_of_learning': metrics.over_replicas(values)}
 
@@ -110,11 +105,32 @@ class EaseOfLearning(PopulationExperiment):
         size = RunDirectory(run_dir).load_config().population.num_speakers
         ours = members.speakers.agent
         like = jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape[2:]), x.dtype), ours)
-        _, tree = read_agents(run_dir, {'speakers': like})
-        found = jax.tree.map(
-            lambda x, own: jnp.broadcast_to(x[:, : own.shape[1]], own.shape), tree['speakers'], ours
-        )
+        found = self._read_agents(run_dir, {'speakers': like})['speakers']
+        found = jax.tree.map(lambda x, own: x[:, : own.shape[1]], found, ours)
         return members._replace(speakers=members.speakers._replace(agent=found))
+
+
+def _following(config: ConfigDict, source: ConfigDict) -> dict[str, Any]:
+    """What a user does not choose: 'group.key' -> value."""
+    speakers = min(config.ease_of_learning.max_speakers, source.population.num_speakers)
+    each = config.ease_of_learning.listeners_per_speaker
+    pairs = tuple((s, s * each + k) for s in range(speakers) for k in range(each))
+    return {
+        'population.num_speakers': speakers,
+        'population.num_listeners': speakers * each,
+        'population.pairs_per_step': len(pairs),
+        'population.pairing': 'fixed',
+        'population.pairs': pairs,
+        'population.graph': None,
+        'population.structure': 'mixing',
+        'population.speaker_learns': (),
+        'population.listener_learns': None,
+        'loss.speaker.name': 'none',
+        'loss.speaker.entropy': 0.0,
+        'loss.speaker.kl': 0.0,
+        'loss.speaker.length_cost': 0.0,
+        'loss.speaker.length_cost_power': 0.0,
+    }
 
 
 def _check(config: ConfigDict) -> None:
@@ -126,18 +142,11 @@ def _check(config: ConfigDict) -> None:
     require(config, 'evaluation.metrics', fits, sentence)
     whole = all(type(step) is int and step >= 1 for step in group['steps'])
     require(config, 'ease_of_learning.steps', whole, 'must hold whole numbers of at least 1')
-    untouched = flatten(base().population.to_dict())
-    for key in (
-        'num_speakers',
-        'num_listeners',
-        'pairs_per_step',
-        'pairing',
-        'pairs',
-        'graph',
-        'structure',
-        'speaker_learns',
-        'listener_learns',
-    ):
-        left = config.population[key] == untouched[key]
-        sentence = 'must be left alone: it follows from ease_of_learning and the run of from_run'
-        require(config, f'population.{key}', left, sentence)
+    # The curve is what is logged.
+    by_steps = config.interval_type == 'steps'
+    require(config, 'interval_type', by_steps, "must be 'steps': the curve is logged by steps")
+    logged = config.log_train_data_interval <= config.training_steps
+    sentence = (
+        f'must be at most training_steps={config.training_steps}: the curve is what is logged'
+    )
+    require(config, 'log_train_data_interval', logged, sentence)

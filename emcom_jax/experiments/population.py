@@ -16,17 +16,15 @@ from emcom_jax import dynamics, metrics, population, steps, updates
 from emcom_jax.data.bank import draw
 from emcom_jax.evaluation import Evaluator
 from emcom_jax.evaluation.setting import Setting, read_agents
+from emcom_jax.experiments.validation import Validation
 from emcom_jax.games import AXIS
 from emcom_jax.optimizers import make_optimizer
 from emcom_jax.runtime.devices import bcast_local_devices, first
 from emcom_jax.runtime.run import Preempted, Run
 from emcom_jax.runtime.run_directory import RunDirectory
-from emcom_jax.tables import look_up
 from emcom_jax.types import Array, Bank, EvalRecord, Key, Population
 
-_NO_STEP = -1
 _take = jax.jit(population.take)
-_REASONS = ('', 'threshold', 'patience')  # Why training ends early; '': it does not.
 
 
 class PopulationExperiment(AbstractExperiment):
@@ -37,6 +35,7 @@ class PopulationExperiment(AbstractExperiment):
     with that seed alone would be. Which step is best, and when to stop, is of their mean.
 
     best_step: the step of the checkpoint with the best validation, -1 before there is one.
+    stopped: why training ended before `training_steps`, or ''.
     """
 
     def __init__(self, mode: str, init_rng: Array, config: ConfigDict, run: Run):
@@ -69,10 +68,7 @@ class PopulationExperiment(AbstractExperiment):
         if mode == 'train' and config.from_run is not None and not resumes:
             members = self._start_from(members, config.from_run)
         self._population = bcast_local_devices(members)
-        self.best_step = _NO_STEP
-        self._reason = ''
-        self._best_value = float('nan')
-        self._patience = 0  # Validations since the best.
+        self._validation = Validation(config.evaluation, len(self._splits['valid'].inputs))
         if mode == 'train':
             self._train_bank = bcast_local_devices(self._bank('train'))
             del self._banks['train']  # It may be the larger part of a device's memory.
@@ -90,15 +86,12 @@ class PopulationExperiment(AbstractExperiment):
         return {}
 
     @property
+    def best_step(self) -> int:
+        return self._validation.best_step
+
+    @property
     def stopped(self) -> str:
-        """Why training ended before `training_steps`, or ''."""
-        config = self._config.evaluation
-        name = best_metric(config, len(self._splits['valid'].inputs))
-        return {
-            '': '',
-            'threshold': f'{name} reached {config.threshold} at step {self.best_step}',
-            'patience': f'{name} has not improved since step {self.best_step}',
-        }[self._reason]
+        return self._validation.stopped
 
     # --- jaxline's interface ---
 
@@ -106,21 +99,12 @@ class PopulationExperiment(AbstractExperiment):
         """Everything that training depends on, besides jaxline's step and key."""
         return {
             'population': first(self._population),
-            'validation': {
-                'best_step': self.best_step,
-                'best_value': self._best_value,
-                'patience': self._patience,
-                'stopped': _REASONS.index(self._reason),
-            },
+            'validation': self._validation.snapshot(),
         }
 
     def restore_from_snapshot(self, snapshot_state: Mapping[str, Any]) -> None:
         self._population = bcast_local_devices(snapshot_state['population'])
-        validation = snapshot_state['validation']
-        self.best_step = validation['best_step']
-        self._best_value = validation['best_value']
-        self._patience = validation['patience']
-        self._reason = _REASONS[validation['stopped']]
+        self._validation.restore(snapshot_state['validation'])
 
     def step(self, *, global_step: Array, rng: Key, writer: Any) -> dict[str, Any]:
         """One step by itself (jaxline's own loop); `train_loop` makes many in one call."""
@@ -151,7 +135,7 @@ class PopulationExperiment(AbstractExperiment):
                 self._validate(0, progress.print)
             else:
                 progress.print(f'going on from step {state.global_step}')
-            while state.global_step < ours.training_steps and not self._reason:
+            while state.global_step < ours.training_steps and not self.stopped:
                 count = self._steps_until_something(state.global_step)
                 scalars = self._advance(state.global_step, count)
                 state.global_step += count
@@ -167,13 +151,13 @@ class PopulationExperiment(AbstractExperiment):
                 due = step % ours.save_checkpoint_interval == 0
                 if ours.interval_type == 'secs':
                     due = time.time() - saved >= ours.save_checkpoint_interval
-                if due or improved or last or self._reason or preemption.requested:
+                if due or improved or last or self.stopped or preemption.requested:
                     # The lines of this step come first: what is saved has been written.
                     for action in periodic_actions:
                         action.wait_to_finish()
                     run.checkpointer.save()
                     saved = time.time()
-                if preemption.requested and not (last or self._reason):
+                if preemption.requested and not (last or self.stopped):
                     raise Preempted(preemption.requested, step)
 
     # --- evaluation ---
@@ -199,33 +183,17 @@ class PopulationExperiment(AbstractExperiment):
         return record
 
     def _validate(self, step: int, show: Callable[[str], None]) -> bool:
-        """Validates, and notes whether this is the best so far and whether it is time to stop."""
-        config = self._config.evaluation
+        """Validates, and shows it; returns whether this is the best so far."""
         values = self.evaluate_on('valid', step)
         self._run.log(step, 'valid', values)
-        name = best_metric(config, len(self._splits['valid'].inputs))
-        value = float(look_up(values, name, 'evaluation.best_metric'))
-        show(f'valid  step {step}: {name} {value:.3f}')
+        value = self._validation.read(values)
+        show(f'valid  step {step}: {self._validation.metric} {value:.3f}')
         if step == 0:  # An untrained population is no result.
             if self._config.from_run is None:
                 self._run.keep_untrained()
             return False
-        highest = not name.startswith('loss')
-        if config.best_is_highest is not None:
-            highest = config.best_is_highest
-        sign = 1 if highest else -1
-        # An undefined value (nan) is no result, and any result is better than none.
-        none_yet = self.best_step == _NO_STEP
-        improved = value == value and (none_yet or sign * value > sign * self._best_value)
-        if improved:
-            self.best_step, self._best_value, self._patience = step, value, 0
-        else:
-            self._patience += 1
-        if config.threshold is not None and sign * value >= sign * config.threshold:
-            self._reason = 'threshold'
-        elif config.patience is not None and self._patience >= config.patience:
-            self._reason = 'patience'
-        if self._reason:
+        improved = self._validation.update(step, value)
+        if self.stopped:
             show(f'stopping early: {self.stopped}')
         return improved
 
@@ -257,28 +225,30 @@ class PopulationExperiment(AbstractExperiment):
         )
 
     def _start_from(self, members: Population, run_dir: str) -> Population:
-        """Takes agents and EMA targets from another run; optimisers begin anew.
-
-        Replica r goes on from replica r there, or all of them from its only one.
-        """
-        theirs = RunDirectory(run_dir).load_config().replicas
-        ours = self._config.replicas
-        if theirs not in (1, ours):
-            raise ValueError(
-                f'replicas={ours}, but {run_dir} has {theirs}: as many are needed, or 1 there'
-            )
+        """Takes agents and EMA targets from another run; optimisers begin anew."""
         wanted = {
             'speakers': members.speakers.agent,
             'listeners': members.listeners.agent,
             'targets': members.targets,
         }
-        _, found = read_agents(run_dir, jax.eval_shape(lambda: _take(wanted, jnp.zeros((), int))))
-        found = jax.tree.map(lambda x, like: jnp.broadcast_to(x, like.shape), found, wanted)
+        one = jax.eval_shape(lambda: _take(wanted, jnp.zeros((), int)))
+        found = self._read_agents(run_dir, one)
         return members._replace(
             speakers=members.speakers._replace(agent=found['speakers']),
             listeners=members.listeners._replace(agent=found['listeners']),
             targets=found['targets'],
         )
+
+    def _read_agents(self, run_dir: str, like: dict[str, Any]) -> dict[str, Any]:
+        """Reads agents of another run, for each replica those of its own there, or of the only one
+        there; `like` as in `read_agents`."""
+        theirs, ours = RunDirectory(run_dir).load_config().replicas, self._config.replicas
+        if theirs not in (1, ours):
+            raise ValueError(
+                f'replicas={ours}, but {run_dir} has {theirs}: as many are needed, or 1 there'
+            )
+        _, found = read_agents(run_dir, like)
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (ours, *x.shape[1:])), found)
 
     def _compile(self) -> Callable[..., Any]:
         config, game = self._config, self._game
@@ -349,14 +319,6 @@ class PopulationExperiment(AbstractExperiment):
             intervals += [config.log_train_data_interval, config.save_checkpoint_interval]
         stops = [(step // every + 1) * every for every in intervals[1:] if every]
         return min(intervals[0], config.training_steps - step, *(stop - step for stop in stops))
-
-
-def best_metric(config: ConfigDict, size: int) -> str:
-    """The value that decides which checkpoint is best; `@C` above the split's size becomes it."""
-    name, at, count = config.best_metric.partition('@')
-    if at and int(count) > size:
-        return f'{name}@{size}'
-    return config.best_metric
 
 
 def _measure(record: EvalRecord, config: ConfigDict) -> dict[str, Any]:

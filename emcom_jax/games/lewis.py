@@ -107,7 +107,7 @@ class LewisGame:
         )
         loss = outcome.loss
         if episode.guess.early is not None:
-            # Rita et al. 2020, equation 5: the mean over the symbols of a message.
+            # Rita et al. 2020: the mean over the symbols of a message.
             candidates = episode.guess.candidates
 
             def after_symbol(guess: Guess) -> Array:

@@ -123,7 +123,7 @@ LISTENER_LOSSES: dict[str, ListenerLoss] = {
 def length_cost(correct: Array, weight: Array, config: ConfigDict, axis_name: str | None) -> Array:
     """What a symbol costs: `length_cost` times the accuracy of the batch to `length_cost_power`.
 
-    With a high power speakers become lazy once they are understood (Rita et al. 2020, equation 4:
+    With a high power speakers become lazy once they are understood (Rita et al. 2020:
     alpha(accuracy) = accuracy^beta_1 / beta_2, with beta_1 = 45 and beta_2 = 10). No gradient.
 
     Args:

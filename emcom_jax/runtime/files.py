@@ -7,12 +7,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 
 def replace_text(path: Path, text: str) -> None:
     """Replaces a file's content in one step, also if the machine stops in the middle."""
     temporary = path.with_name(path.name + '.tmp')
     with temporary.open('w') as file:
         file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Replaces a .npz file by arrays [...], by their names, in one step."""
+    temporary = path.with_name(path.name + '.tmp')
+    with temporary.open('wb') as file:
+        np.savez_compressed(file, **arrays)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)

@@ -3,9 +3,11 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jaxline import train as jaxline_train
 from jaxline.experiment import AbstractExperiment
 from ml_collections import ConfigDict
@@ -15,7 +17,7 @@ from emcom_jax.report import make_report
 from emcom_jax.runtime import flags
 from emcom_jax.runtime.checkpoints import Checkpointer
 from emcom_jax.runtime.devices import prepare_jaxline
-from emcom_jax.runtime.files import write_json
+from emcom_jax.runtime.files import write_arrays, write_json
 from emcom_jax.runtime.preemption import Preemption
 from emcom_jax.runtime.progress import Progress
 from emcom_jax.runtime.run_directory import RunDirectory, open_run
@@ -81,7 +83,7 @@ class Run:
     def keep_record(self, record: EvalRecord, replica: int) -> None:
         """Saves a record for metrics and reports; the last one of training stays, and a one-off
         evaluation makes only one that is missing."""
-        path = self.directory.record(record.split, self._name(replica))
+        path = self.directory.record(record.split, self._number(replica))
         if self._writes or (jax.process_index() == 0 and not path.exists()):
             path.parent.mkdir(exist_ok=True)
             records.save(record, path)
@@ -90,12 +92,19 @@ class Run:
         """Keeps the validation records, for good, as those of untrained speakers."""
         if self._writes:
             for replica in range(self._config.replicas):
-                there = self.directory.record('untrained', self._name(replica))
-                records.save(
-                    records.load(self.directory.record('valid', self._name(replica))), there
+                valid, untrained = (
+                    self.directory.record(name, self._number(replica))
+                    for name in ('valid', 'untrained')
                 )
+                records.save(records.load(valid), untrained)
 
-    def _name(self, replica: int) -> int | None:
+    def keep_arrays(self, path: Path, **arrays: np.ndarray) -> None:
+        """Writes arrays [...] by name to a .npz file, whole or not at all."""
+        if self._writes:
+            write_arrays(path, arrays)
+
+    def _number(self, replica: int) -> int | None:
+        """By which the files of a replica are told apart, if there are several."""
         return replica if self._config.replicas > 1 else None
 
 
