@@ -71,7 +71,9 @@ def base() -> ConfigDict:
         'standardize': True,  # Show agents features less their mean, over their deviation.
         'num_attributes': 4,  # concepts: number of attributes ...
         'num_values': 10,  # ... values of each ...
-        'held_out': 0.2,  # ... share of combinations kept for valid and test.
+        'held_out': 0.2,  # ... share of combinations kept for valid and test ...
+        'num_features': placeholder(int),  # ... seen through a fixed random projection; None: not.
+        'feature_noise': 0.0,  # ... deviation of what an example differs by from its combination.
     }
     config.game = {
         'name': 'lewis',  # A key of emcom_jax.games.GAMES.

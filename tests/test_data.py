@@ -17,6 +17,7 @@ import pytest
 
 import emcom_datasets
 from emcom_jax import data
+from emcom_jax.config import base
 from emcom_jax.data import archives, folders
 
 GOLDEN = pathlib.Path(__file__).parent / 'golden' / 'tfds'
@@ -27,7 +28,7 @@ COUNTS = {
 
 
 def load(name, path=None, **keys):
-    config = {'name': name, 'path': path and str(path), **keys}
+    config = base().data.to_dict() | {'name': name, 'path': path and str(path)} | keys
     return data.load(ml_collections.ConfigDict(config).lock())
 
 
@@ -170,6 +171,33 @@ def test_concepts_are_one_hot_and_as_split(tmp_path):
         np.testing.assert_array_equal(split.inputs.sum(-1), 3)
 
 
+def test_features_of_concepts_add_a_vector_for_each_value(tmp_path):
+    world = WORLD | {'num_features': 4000}
+    source = load('concepts', tmp_path, **world)
+    assert source.splits['test'].inputs.dtype == np.float32
+
+    def squared_distances(split):
+        inputs, values = split.inputs[:20], split.labels['attributes'][:20]
+        apart = np.square(inputs[:, None] - inputs[None]).mean(-1)
+        return apart, (values[:, None] != values[None]).mean(-1)
+
+    # Independent vectors: 2 between two that share no value, 0 between two that share all.
+    apart, differing = squared_distances(source.splits['train'])
+    np.testing.assert_allclose(apart, 2 * differing, atol=0.15)
+    again = load('concepts', tmp_path, **world)
+    noisy = load('concepts', tmp_path, **world, feature_noise=0.5)
+    for name, split in source.splits.items():
+        np.testing.assert_array_equal(split.inputs, again.splits[name].inputs)
+        noise = noisy.splits[name].inputs - split.inputs
+        assert abs(noise.std() - 0.5) < 0.01 and abs(noise.mean()) < 0.02
+        # Each example, and each split, has noise of its own.
+        np.testing.assert_allclose(np.corrcoef(noise[:4]), np.eye(4), atol=0.1)
+    first = [
+        split.inputs[0] - source.splits[name].inputs[0] for name, split in noisy.splits.items()
+    ]
+    np.testing.assert_allclose(np.corrcoef(first), np.eye(4), atol=0.1)
+
+
 @pytest.mark.parametrize(
     'attributes, values, held_out', [(2, 5, 0.3), (3, 2, 0.3), (4, 10, 0.2), (3, 7, 0.6)]
 )
@@ -218,6 +246,8 @@ def test_concepts_depend_on_the_seed_and_on_nothing_else():
         ({'held_out': 1.0}, 'data.held_out=1.0 must be a share'),
         ({'held_out': 0.99}, 'leaves 1 combinations for train'),
         ({'held_out': 0.001}, 'and 0 for valid and test'),
+        ({'num_features': 0}, 'data.num_features=0 must be at least 1'),
+        ({'feature_noise': -1.0}, 'data.feature_noise=-1.0 must not be negative'),
     ],
 )
 def test_impossible_worlds_are_refused(tmp_path, change, sentence):
@@ -502,6 +532,7 @@ def test_importing_is_light_and_nothing_needs_tensorflow(digits_folder, golden):
 import sys
 from types import SimpleNamespace as Config
 from emcom_jax import data
+from emcom_jax.config import base
 heavy = {'tensorflow', 'tensorflow_datasets', 'sklearn', 'grain'}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 data.load(Config(name='digits', path=sys.argv[1]))

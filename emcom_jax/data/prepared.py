@@ -1,6 +1,7 @@
 """Sources that are prepared on first use, by the builders of `emcom_datasets`."""
 
 import contextlib
+import functools
 import io
 import pathlib
 import sys
@@ -33,16 +34,24 @@ def digits(config: Any) -> types.Source:
 
 
 def concepts(config: Any) -> types.Source:
-    """Loads a world of A attributes with V values: inputs [N, A * V] one-hot, label 'attributes'.
+    """Loads a world of A attributes with V values: inputs [N, D], label 'attributes'.
 
-    Reads the keys `path, num_attributes, num_values, held_out, seed` of the data group; what they
-    mean, and what the split 'ood' is, stands in `emcom_datasets/concepts.py`.
+    Inputs are one-hot, D = A * V. With data.num_features=D they are sums of random vectors, one for
+    each value of each attribute, and have variance 1. Gaussian noise of deviation
+    `data.feature_noise` is added, drawn once for each example.
+
+    Reads the keys `path, num_attributes, num_values, held_out, num_features, feature_noise, seed`
+    of the data group; what the split 'ood' is stands in `emcom_datasets/concepts.py`.
 
     Raises:
       ValueError: for a world that cannot be made.
     """
     from emcom_datasets import concepts as builders
 
+    if config.num_features is not None and config.num_features < 1:
+        raise ValueError(f'data.num_features={config.num_features} must be at least 1.')
+    if config.feature_noise < 0:
+        raise ValueError(f'data.feature_noise={config.feature_noise} must not be negative.')
     world = builders.ConceptsConfig(
         num_attributes=config.num_attributes,
         num_values=config.num_values,
@@ -50,14 +59,27 @@ def concepts(config: Any) -> types.Source:
         seed=config.seed,
     )
     columns = _load(builders.Concepts, folders.data_folder(config.path), config=world)
-    one_hot = np.eye(config.num_values, dtype=np.float32)
+    rng = np.random.default_rng(config.seed)
+    attributes, values = config.num_attributes, config.num_values
+    meaning = np.eye(attributes * values, dtype=np.float32)
+    if config.num_features is not None:
+        shape = (attributes * values, config.num_features)
+        meaning = rng.standard_normal(shape, np.float32) / np.float32(attributes**0.5)
+    by_attribute = meaning.reshape(attributes, values, -1)
+
+    def inputs(rows: np.ndarray) -> np.ndarray:
+        parts = (by_attribute[place, rows[:, place]] for place in range(attributes))
+        clean = functools.reduce(np.add, parts)
+        if not config.feature_noise:
+            return clean
+        noise = rng.standard_normal(clean.shape, np.float32)
+        return clean + np.float32(config.feature_noise) * noise
+
     splits = {
-        name: types.Split(
-            one_hot[column['attributes']].reshape(len(column['attributes']), -1), dict(column)
-        )
+        name: types.Split(inputs(column['attributes']), dict(column))
         for name, column in columns.items()
     }
-    return types.Source('concepts', splits, {'attributes': config.num_values})
+    return types.Source('concepts', splits, {'attributes': values})
 
 
 def _load(builder_class: Any, folder: pathlib.Path, **kwargs: Any) -> dict[str, dict[str, Any]]:

@@ -26,7 +26,14 @@ _MESSAGES = (
     'channel.variable_length',
     'channel.shuffled',
 )
-_WORLD = ('data.seed', 'data.num_attributes', 'data.num_values', 'data.held_out')
+_WORLD = (
+    'data.seed',
+    'data.num_attributes',
+    'data.num_values',
+    'data.held_out',
+    'data.num_features',
+    'data.feature_noise',
+)
 # What makes another program of an agent; the loss of the speaker, for one, does not.
 _ARCHITECTURE = ('game', 'channel', 'speaker', 'listener', 'loss.listener')
 
