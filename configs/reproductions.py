@@ -1,4 +1,4 @@
-"""Claims of the field at a scale of minutes on two CPU cores: docs/reproductions.md has the verdicts.
+"""Claims of the field at the scale of two CPU cores: docs/reproductions.md has the verdicts.
 
     python -m benchmarks.reproductions CLAIM       makes all runs of a claim, its figure and numbers
     python -m emcom_jax.main --config=configs/reproductions.py:VARIANT       makes one of the runs

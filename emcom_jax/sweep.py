@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from emcom_jax.runtime.files import write_json
 from emcom_jax.runtime.run_directory import RunDirectory
+from emcom_jax.tables import look_up
 
 INK, FAINT = '#333333', '#999999'
 
@@ -73,7 +74,7 @@ def collect(runs: Mapping[Path, Mapping[str, str]], split: str) -> list[dict[str
 
 
 def table(rows: Sequence[Mapping[str, Any]], split: str, names: Sequence[str]) -> str:
-    """The values of the runs as text, a line each; with standard errors where there are replicas."""
+    """The values of the runs as text, a line each; with standard errors if there are replicas."""
     lines = [[*rows[0]['settings'], *names]]
     for row in rows:
         values = row[split]
@@ -86,7 +87,7 @@ def table(rows: Sequence[Mapping[str, Any]], split: str, names: Sequence[str]) -
 
 
 def picture(rows: Sequence[Mapping[str, Any]], split: str, names: Sequence[str]) -> Figure:
-    """A panel for each metric, a dot for each run with its standard error, replicas as faint dots."""
+    """A panel for each metric: each run's value with its standard error, replicas as faint dots."""
     figure = Figure(figsize=(2.4 + 2.6 * len(names), 1.1 + 0.28 * len(rows)), layout='constrained')
     panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
     labels = [', '.join(f'{_last(k)}={v}' for k, v in row['settings'].items()) for row in rows]
@@ -181,10 +182,12 @@ def _names(rows: Sequence[Mapping[str, Any]], split: str, asked: str | None) -> 
         for name, value in rows[0][split].items()
         if not isinstance(value, list | dict) and not name.endswith('_se')
     ]
-    names = asked.split(',') if asked else known
-    if missing := [name for name in names if name not in known]:
-        raise SweepError(f'there is no metric {missing[0]!r}; known are {", ".join(known)}')
-    return names
+    if not asked:
+        return known
+    try:
+        return [look_up({one: one for one in known}, name, 'metric') for name in asked.split(',')]
+    except ValueError as error:
+        raise SweepError(str(error)) from None
 
 
 if __name__ == '__main__':

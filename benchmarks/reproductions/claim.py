@@ -63,7 +63,7 @@ def difference(one: np.ndarray, other: np.ndarray) -> str:
 
 
 def correlation(x: np.ndarray, y: np.ndarray, seed: int = 0) -> str:
-    """Spearman's rho of [n] and [n], its bootstrap interval, and the p-value of 9,999 permutations."""
+    """Spearman's rho of [n] and [n], bootstrap interval, and the p-value of a permutation test."""
     rng = np.random.default_rng(seed)
 
     def rho(rows: np.ndarray) -> float:
@@ -86,7 +86,7 @@ def table(head: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
 
 def dots(ax: Axes, groups: Mapping[str, np.ndarray], title: str) -> None:
     """A column of dots for each group of replicas [R], with mean and interval."""
-    for place, (name, values) in enumerate(groups.items()):
+    for place, values in enumerate(groups.values()):
         color = COLORS[place % len(COLORS)]
         ax.plot(place + np.linspace(-0.12, 0.12, len(values)), values, 'o', ms=3, color=color)
         low, high = interval(values)

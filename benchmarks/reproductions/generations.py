@@ -21,7 +21,7 @@ MEASURES = (
 
 
 def runs(root: Path) -> dict[Path, list[str]]:
-    """No generations, as long and as long as one; then generations with more and more transmission."""
+    """No generations, and no more than one; then generations with more and more transmission."""
     recipe = f'--config={claim.RECIPE}:generations'
     found = {root / 'none': [recipe], root / 'one': [recipe, f'--config.training_steps={EVERY}']}
     for steps in TRANSMIT:
