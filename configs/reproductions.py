@@ -58,6 +58,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     | {
         'training_steps': 5000,
         'evaluation.every': 250,
+        'channel.length': 4,
+        'speaker.hidden_size': 32,
+        'listener.hidden_size': 32,
         'loss.speaker.entropy': 0.0,
         'evaluation.metrics': ('accuracy', 'message_entropy'),
     },
@@ -113,11 +116,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
         'evaluation.metrics': ('accuracy', 'topographic_similarity', 'disentanglement'),
     },
     'worlds': {
-        'training_steps': 4000,
+        'training_steps': 8000,
         'data.batch_size': 256,
         'loss.listener.name': 'multi_classification',
         'loss.listener.label': 'attributes',
         'evaluation.every': 0,
+        'evaluation.train': True,
         'evaluation.best_metric': 'accuracy',
     },
 }

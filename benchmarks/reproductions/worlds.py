@@ -14,7 +14,7 @@ from benchmarks.reproductions import claim
 from emcom_jax.metrics import records
 
 # (attributes, values of each).
-WORLDS = ((2, 10), (2, 30), (2, 100), (4, 10))
+WORLDS = ((2, 10), (3, 10), (4, 10))
 
 
 def runs(root: Path) -> dict[Path, list[str]]:
