@@ -44,7 +44,7 @@ def conclude(root: Path) -> tuple[Figure, str]:
     }
     for place, (ax, measure) in enumerate(zip(panels, MEASURES, strict=True)):
         claim.dots(ax, {run: values[place] for run, values in found.items()}, measure)
-        ax.set_xticks(range(len(names)), names, rotation=60, ha='right', fontsize=7)
+        ax.set_xticks(range(len(names)), names.values(), rotation=60, ha='right', fontsize=7)
     lines = []
     for run, values in found.items():
         gain = claim.difference(values[0], found['none'][0]) if run != 'none' else ''
