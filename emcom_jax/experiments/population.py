@@ -38,6 +38,8 @@ class PopulationExperiment(AbstractExperiment):
     stopped: why training ended before `training_steps`, or ''.
     """
 
+    _own_listeners = False  # In evaluation: whether a speaker is asked by its own listeners alone.
+
     def __init__(self, mode: str, init_rng: Array, config: ConfigDict, run: Run):
         super().__init__(mode=mode, init_rng=init_rng)
         self._mode = mode
@@ -47,7 +49,7 @@ class PopulationExperiment(AbstractExperiment):
         self._setting = Setting(config, num_devices=num_devices)
         run.describe(self._setting.source)
         self._game = self._setting.game
-        self._evaluator = Evaluator(self._game, config)
+        self._evaluator = Evaluator(self._game, config, self._own_listeners)
         self._splits = self._setting.source.splits
         self._banks: dict[str, Bank] = {}
         speaker, listener, shared = (
@@ -174,13 +176,9 @@ class PopulationExperiment(AbstractExperiment):
         for number, seed in enumerate(self._seeds.tolist()):
             members = _take(replicas, np.int32(number))
             record = self._evaluator(members, self._bank(split), split, step, seed)
-            values.append(_measure(self._keep(record, number), self._config))
+            self._run.keep_record(record, number)
+            values.append(_measure(record, self._config))
         return metrics.over_replicas(values)
-
-    def _keep(self, record: EvalRecord, replica: int) -> EvalRecord:
-        """Saves a record; returns it."""
-        self._run.keep_record(record, replica)
-        return record
 
     def _validate(self, step: int, show: Callable[[str], None]) -> bool:
         """Validates, and shows it; returns whether this is the best so far."""

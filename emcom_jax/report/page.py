@@ -91,7 +91,6 @@ def make(run_dir: str | Path) -> Report:
             missing.append(f'The messages are {record.kind}, which are not shown here.')
 
     path = run.path / 'report.html'
-    changes = changed(config)
     template = Path(__file__).with_name('template.html').read_text()
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -103,8 +102,8 @@ def make(run_dir: str | Path) -> Report:
         table=_table(summary),
         languages=_languages(run, shown),
         pictures=pictures,
-        changes=changes,
-        command=command(_recipe(config), changes),
+        changes=changed(config),
+        command=command(_recipe(config), changed(config, config.get('experiment', 'population'))),
         files=_files(run),
         missing=missing,
     )
@@ -112,12 +111,14 @@ def make(run_dir: str | Path) -> Report:
     return Report(path, missing)
 
 
-def changed(config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """'group.key' -> (value, default) of what a resolved config has unlike `config.base()`.
+def changed(
+    config: Mapping[str, Any], experiment: str = 'population'
+) -> dict[str, tuple[Any, Any]]:
+    """'group.key' -> (value, default) of what a resolved config has unlike `config.base`.
 
     A key without a default has None for it; where the run lies (`run_dir`) is left out.
     """
-    defaults = flatten(strict(config_lib.base().to_dict()))
+    defaults = flatten(strict(config_lib.base(experiment).to_dict()))
     values = flatten(config)
     return {
         key: (value, defaults.get(key))
