@@ -28,6 +28,18 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         'evaluation.every': 0,
         'evaluation.metrics': ('accuracy',),
     },
+    'newcomer': {
+        'training_steps': 2000,
+        'random_seed': 7,  # Not that of the run, whose residents began at its own seed.
+        'log_train_data_interval': 20,
+        # They learn as the residents did, but at a constant rate.
+        'optimizer.speaker.schedule': 'constant',
+        'optimizer.speaker.warmup_steps': 0,
+        'optimizer.listener.schedule': 'constant',
+        'optimizer.listener.warmup_steps': 0,
+        'evaluation.every': 0,
+        'evaluation.metrics': ('accuracy',),
+    },
 }
 
 # Their own groups.
@@ -37,17 +49,22 @@ _GROUPS: dict[str, dict[str, Any]] = {
         'listeners_per_speaker': 3,
         'steps': (100, 300, 1000),  # At which the accuracy is stated.
     },
+    'newcomer': {
+        'role': 'listener',  # listener | speaker
+        'count': 5,  # Newcomers in each replica, each alone with the residents of the other role.
+        'shares': (0.5, 0.75, 0.9),  # Of the residents' accuracy, whose cost is stated.
+        'steps': (100, 300, 1000),  # At which the accuracy is stated.
+    },
 }
 
 # What they take from the run of `from_run`, or derive: None unless it is set. Some is their own.
-_TAKEN = {
-    'ease_of_learning': (
-        *('replicas', 'data', 'game', 'channel', 'speaker', 'listener', 'loss', 'evaluation'),
-        *('population.num_speakers', 'population.num_listeners', 'population.pairs_per_step'),
-        *('population.pairing', 'population.pairs', 'population.graph', 'population.structure'),
-        *('population.speaker_learns', 'population.listener_learns'),
-    ),
-}
+_ANY = (
+    *('replicas', 'data', 'game', 'channel', 'speaker', 'listener', 'loss', 'evaluation'),
+    *('population.num_speakers', 'population.num_listeners', 'population.pairs_per_step'),
+    *('population.pairing', 'population.pairs', 'population.graph', 'population.structure'),
+    *('population.speaker_learns', 'population.listener_learns'),
+)
+_TAKEN = {'ease_of_learning': _ANY, 'newcomer': (*_ANY, 'optimizer')}
 _OWN = ('evaluation.every', 'evaluation.patience', 'evaluation.threshold')
 
 
@@ -194,7 +211,7 @@ def _base() -> ConfigDict:
         'num_speakers': 1,
         'num_listeners': 1,
         'pairs_per_step': 1,
-        'pairing': 'matching',  # matching | independent | fixed
+        'pairing': 'matching',  # matching | independent | fixed | every_speaker | every_listener
         'pairs': placeholder(tuple),  # fixed: the (speaker, listener) pairs of every step.
         'structure': 'mixing',  # mixing | partitioned | isolated (listener i is speaker i's own).
         'graph': placeholder(tuple),  # (speaker, listener) pairs that may meet; None: all.

@@ -61,9 +61,11 @@ class EaseOfLearning(PopulationExperiment):
     def conclude(self) -> dict[str, Any]:
         """Reads the curves off what was logged; keeps them, and states them in numbers."""
         steps, curves = self._curves()
-        self._run.keep_arrays(self._run.directory.learning, steps=steps, accuracy=curves)
-        values = [self._state(steps, replica) for replica in np.moveaxis(curves, 1, 0)]
-        return {'ease_of_learning': metrics.over_replicas(values)}
+        name = self._config.experiment
+        path = self._run.directory.learning(name)
+        self._run.keep_arrays(path, steps=steps, accuracy=curves)
+        values = [self._state(steps, curves[:, r], r) for r in range(curves.shape[1])]
+        return {name: metrics.over_replicas(values)}
 
     def _curves(self) -> tuple[np.ndarray, np.ndarray]:
         """Steps [M] and accuracy [M, R, S, K] of each speaker's listeners."""
@@ -72,23 +74,22 @@ class EaseOfLearning(PopulationExperiment):
         ]
         steps = np.array([line['step'] for line in lines])
         accuracy = np.array([line['accuracy'] for line in lines], float)  # None, a nan, is nan.
+        return steps, self._own_curves(accuracy)
+
+    def _own_curves(self, accuracy: np.ndarray) -> np.ndarray:
+        """Those of each speaker's listeners [M, R, S, K], of all pairs [M, R, S, L]."""
         rows, columns = np.array(self._config.population.pairs).T
         own = accuracy[:, :, rows, columns]
-        return steps, own.reshape(*own.shape[:2], self._config.population.num_speakers, -1)
+        return own.reshape(*own.shape[:2], self._config.population.num_speakers, -1)
 
-    def _state(self, steps: np.ndarray, curves: np.ndarray) -> dict[str, float | list[float]]:
+    def _state(self, steps: np.ndarray, curves: np.ndarray, replica: int) -> metrics.Values:
         """curves: [M, S, K], of one replica."""
         flat = curves.reshape(len(steps), -1)
         found = {'area_under_curve': area_under_curve(steps, flat)}
-        for step in self._config.ease_of_learning.steps:
+        for step in self._config[self._config.experiment].steps:
             if step <= steps[-1]:
                 found[f'accuracy_at_{step}'] = value_at(steps, flat, step)
-        values: dict[str, float | list[float]] = {}
-        for name, each in found.items():
-            values[name] = float(each.mean())
-            if each.size > 1:
-                values[f'{name}_ci95'] = metrics.bootstrap_interval(each, 1000, seed=0)
-        return values
+        return metrics.means(found)
 
     def _start_from(self, members: Population, run_dir: str) -> Population:
         """The first speakers of the other run; listeners are fresh."""

@@ -52,12 +52,17 @@ class PopulationExperiment(AbstractExperiment):
         self._evaluator = Evaluator(self._game, config, self._own_listeners)
         self._splits = self._setting.source.splits
         self._banks: dict[str, Bank] = {}
-        speaker, listener, shared = (
-            make_optimizer(config.optimizer[role], config.training_steps)
+        frozen = {
+            'speaker': config.loss.speaker.name == 'none',
+            'listener': config.population.listener_learns == (),
+        }
+        optimizers = {
+            role: make_optimizer(config.optimizer[role], config.training_steps)
             for role in ('speaker', 'listener', 'shared')
+        }
+        self._optimizers = population.Optimizers(
+            **{role: None if frozen.get(role) else each for role, each in optimizers.items()}
         )
-        frozen = config.loss.speaker.name == 'none'
-        self._optimizers = population.Optimizers(None if frozen else speaker, listener, shared)
         self._seeds = config.random_seed + np.arange(config.replicas)
         init_keys, self._keys = jax.vmap(lambda i: jax.random.split(jax.random.key(i)))(
             jnp.asarray(self._seeds)
