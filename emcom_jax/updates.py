@@ -155,7 +155,7 @@ def communicate(
         grads, (scalars, pairs) = jax.grad(total, has_aux=True)(params)
         grads = sum_over_devices(grads, axis_name)
         accuracy = scalars['accuracy']
-        scalars['gradient_norm'] = jax.vmap(_norm)(grads[:2])
+        scalars['gradient_norm'] = jax.vmap(_norm, axis_size=len(ids[0]))(grads[:2])
         states = (pairs.speaker.state, pairs.listener.state)
         said, heard = (
             jax.vmap(partial(outcome, role, step))(grads[role], states[role], accuracy, ids, keys)

@@ -15,13 +15,15 @@ import pytest
 from conftest import SUMS, TARGET_EMA, changed, tiny_config
 
 from configs import ease_of_learning as recipe
+from configs import newcomer
 from emcom_jax import config as config_lib
 from emcom_jax import updates
 from emcom_jax.experiments.ease_of_learning import EaseOfLearning
+from emcom_jax.experiments.newcomer import Newcomer
 from emcom_jax.metrics.learning import area_under_curve, value_at
 from emcom_jax.population import init_population, make_meetings
 from emcom_jax.report import page
-from emcom_jax.report.learning import ease_of_learning
+from emcom_jax.report.learning import learning
 from emcom_jax.runtime.files import strict
 
 ROOT = Path(__file__).parents[1]
@@ -56,8 +58,10 @@ def test_curves_must_have_increasing_steps_and_fitting_values():
 @pytest.mark.parametrize(('replicas', 'lines'), [(1, 2 * (1 + 3) + 1), (4, 8 + 1 + 1)])
 def test_the_picture_has_a_line_for_each_speaker(replicas, lines):
     accuracy = np.random.default_rng(0).random((5, replicas, 2, 3))
-    (ax,) = ease_of_learning(np.arange(5) * 10, accuracy, chance=0.1).axes
+    levels = {'chance': 0.1, 'residents': None}
+    (ax,) = learning(np.arange(5) * 10, accuracy, levels, 'speaker').axes
     assert len(ax.lines) == lines
+    assert 'residents' not in ax.get_legend_handles_labels()[1]
     assert ('speaker 1' in ax.get_legend_handles_labels()[1]) == (replicas == 1)
 
 
@@ -130,9 +134,21 @@ def test_what_cannot_be_is_refused(source_run, changes, sentence):
         probe(source_run, **changes)
 
 
-def test_the_command_on_the_page_resolves_to_the_same_configuration(source_run):
-    changes = {'training_steps': 4000, 'listener.core': 'lstm', 'ease_of_learning.steps': (10,)}
-    config = strict(probe(source_run, 'classification', **changes).to_dict())
+@pytest.mark.parametrize('experiment', [EaseOfLearning, Newcomer])
+def test_the_command_on_the_page_resolves_to_the_same_configuration(source_run, experiment):
+    name, module, variant = {
+        EaseOfLearning: ('ease_of_learning', recipe, 'classification'),
+        Newcomer: ('newcomer', newcomer, 'speaker'),
+    }[experiment]
+    config = module.get_config(variant)
+    changes = {
+        'training_steps': 4000,
+        f'{"listener" if module is recipe else "speaker"}.core': 'lstm',
+    }
+    config.update_from_flattened_dict(
+        changes | {'from_run': str(source_run), f'{name}.steps': (10,)}
+    )
+    config = strict(experiment.resolve(config).to_dict())
     script = """
 import json, sys
 from emcom_jax.experiments import EXPERIMENTS
@@ -141,9 +157,9 @@ flags.parse(sys.argv)
 config = flags.CONFIG.value
 print(json.dumps(files.strict(EXPERIMENTS[config.experiment].resolve(config).to_dict())))
 """
-    text = page.command('ease_of_learning', page.changed(config, 'ease_of_learning'))
+    text = page.command(name, page.changed(config, name))
     words = shlex.split(text.replace('\\\n', ''))
-    assert '--config.listener.core=lstm' in words and '--config.training_steps=4000' in words
+    assert {f'--config.{key}={value}' for key, value in changes.items()} < set(words)
     output = subprocess.run(
         [sys.executable, '-c', script, *words[3:]], cwd=ROOT, capture_output=True, check=True
     ).stdout
