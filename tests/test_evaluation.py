@@ -10,7 +10,7 @@ from conftest import tiny_config
 
 from emcom_jax import channels
 from emcom_jax.data.bank import make_bank
-from emcom_jax.evaluation import Evaluator
+from emcom_jax.evaluation.evaluator import Evaluator
 from emcom_jax.metrics import records
 from emcom_jax.types import Agent, Episode, Guess, Learner, Population, Split, Utterance
 

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from emcom_jax import dynamics, metrics, population, steps, updates
 from emcom_jax.data.bank import draw
-from emcom_jax.evaluation import Evaluator
+from emcom_jax.evaluation.evaluator import Evaluator
 from emcom_jax.evaluation.setting import Setting, read_agents
 from emcom_jax.experiments.validation import Validation
 from emcom_jax.games import AXIS
