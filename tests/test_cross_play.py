@@ -169,8 +169,8 @@ def test_who_is_alike_understands_strangers_as_its_own_and_who_is_not_does_not(
     world, trained, bank
 ):
     members = trained.speakers.agent, trained.listeners.agent
-    # With the symbols' meanings turned round, the language is another.
-    turned = jax.tree.map(lambda leaf: -leaf, members[0]), members[1]
+    # With the symbols' meanings turned round, the language is another, which nobody has learnt.
+    turned = jax.tree.map(lambda leaf: -leaf, members[0]), world.fresh.listeners.agent
     one, twin, other = (
         Group(name, world.game, bank, *both)
         for name, both in (('one', members), ('twin', members), ('other', turned))
@@ -185,7 +185,11 @@ def test_who_is_alike_understands_strangers_as_its_own_and_who_is_not_does_not(
     assert values['blocks'][0, 0] > values['blocks'][1, 0] + 0.2
     low, high = values['best_pair_ci95']
     assert low <= values['best_pair'] <= high
-    assert values['best_speaker'] in 'ab' and values['best_listener'] in 'efgh'
+    assert values['best_speaker'] in 'ab' and values['best_listener'] in 'ef'
+    low, high = values['best_strangers_ci95']
+    assert low <= values['best_strangers'] <= high < values['best_pair']
+    strangers = values['best_strangers_speaker'], values['best_strangers_listener']
+    assert (strangers[0] in 'ab') != (strangers[1] in 'ef')
 
 
 def test_each_architecture_and_each_shape_compiles_once(groups):

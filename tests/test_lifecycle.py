@@ -209,6 +209,8 @@ def test_fresh_listeners_learn_the_language_of_frozen_speakers(straight: Path, t
     assert not any('opt_state' in key for key in speakers)
     assert not any(key.startswith('population/targets') for key in ours)
     assert (run / 'pictures' / 'ease_of_learning.png').exists()
+    # What was taken of the run is in the command that trains it again, though it is a default.
+    assert '--config.data.name=digits' in (run / 'report.html').read_text()
     # A listener is asked by its own speaker alone.
     assert np.load(run / 'records' / 'test.npz')['correct'].shape[1:3] == (2, 2)
     again = finish(arguments)
