@@ -14,7 +14,7 @@ A paper-size pair update is 103 GFLOP; its rate is set beside that of a large fl
 import functools
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -71,13 +71,18 @@ class BroadcastGame(LewisGame):
         return super().terms(episode, key, batch, axis_name)
 
 
-def set_up(size: str, pairs: int, game_class: type[LewisGame] = LewisGame) -> Any:
-    changes = SIZES[size] | {
+def set_up(
+    size: str,
+    pairs: int,
+    game_class: type[LewisGame] = LewisGame,
+    changes: Mapping[str, Any] | None = None,
+) -> Any:
+    common = SIZES[size] | {
         'population.num_speakers': pairs,
         'population.num_listeners': pairs,
         'population.pairs_per_step': pairs,
     }
-    config = config_lib.recipe('this', {'this': changes})
+    config = config_lib.recipe('this', {'this': common | dict(changes or {})})
     inputs = np.random.default_rng(0).standard_normal((4096, FEATURES[size]), np.float32)
     source = Source('random', {'train': Split(inputs, {})}, {})
     game = game_class(config, source)
@@ -85,13 +90,15 @@ def set_up(size: str, pairs: int, game_class: type[LewisGame] = LewisGame) -> An
     optimizers = population.Optimizers(
         *(make_optimizer(config.optimizer[role], config.training_steps) for role in roles)
     )
+    if config.loss.speaker.name == 'none':
+        optimizers = optimizers._replace(speaker=None)
     bank = make_bank(source.splits['train'], 'float32')
     batch = functools.partial(draw, batch_size=config.data.batch_size, noise=0.0, axis_name=None)
 
-    def members(count: int) -> Any:
+    def members(speakers: int, listeners: int) -> Any:
         two = draw(bank, jax.random.key(1), jnp.zeros((), int), 2, 0.0, None)
         init = functools.partial(population.init_population, game, optimizers, batch=two)
-        return jax.jit(lambda key: init(key=key, speakers=count, listeners=count))(
+        return jax.jit(lambda key: init(key=key, speakers=speakers, listeners=listeners))(
             jax.random.key(0)
         )
 
@@ -103,7 +110,7 @@ def stacked(size: str, pairs: int, execution: str = 'auto') -> float:
     config, game, optimizers, bank, batch, members = set_up(size, pairs)
     config.population.execution = execution
     meetings = population.make_meetings(config.population)
-    stack = members(pairs)
+    stack = members(pairs, pairs)
     mode = population.choose_execution(
         config.population, config.data.batch_size, True, stack.speakers.agent.params
     )
@@ -135,7 +142,7 @@ def pair_loop(size: str, pairs: int, game_class: type[LewisGame] = LewisGame) ->
     update = jax.pmap(communicate, donate_argnums=2)
     draw_batch, split = jax.pmap(batch), jax.pmap(jax.random.split)
     draw_ids = jax.pmap(lambda key: jax.random.randint(key, (2, pairs), 0, pairs))
-    one = jax.tree.map(lambda leaf: leaf[None], members(1))
+    one = jax.tree.map(lambda leaf: leaf[None], members(1, 1))
     bank = jax.tree.map(lambda leaf: leaf[None], bank)
 
     def copies(tree: Any) -> list[Any]:

@@ -14,6 +14,7 @@ Papers: Li & Bowling, Ease-of-teaching and language structure from emergent comm
 
 Speakers are frozen. Data, game, channel and the listeners' architecture are those of the run,
 unless they are set here: so a language is probed on other data by --config.data.name=...
+The experiment's own defaults are in `emcom_jax/config.py`.
 
 Expected on the digits after `configs/lewis.py`: accuracy 0.5 among 128 candidates after some 300
 steps.
@@ -22,25 +23,6 @@ steps.
 from ml_collections import ConfigDict
 
 from emcom_jax import config as config_lib
-
-DEFAULT = {
-    'experiment': 'ease_of_learning',
-    'training_steps': 2000,
-    'random_seed': 7,  # Not that of the run, whose listeners began at its own seed.
-    'log_train_data_interval': 20,
-    'optimizer.listener.learning_rate': 1e-3,
-    'optimizer.listener.schedule': 'constant',
-    'evaluation.every': 0,
-    'evaluation.metrics': ('accuracy',),
-}
-
-GROUPS = {
-    'ease_of_learning': {
-        'max_speakers': 10,  # Of each replica, the first ones.
-        'listeners_per_speaker': 3,
-        'steps': (100, 300, 1000),  # At which the accuracy is stated.
-    }
-}
 
 VARIANTS = {
     'classification': {
@@ -66,4 +48,4 @@ VARIANTS = {
 
 
 def get_config(variant: str = '') -> ConfigDict:
-    return config_lib.recipe(variant, VARIANTS, DEFAULT, GROUPS)
+    return config_lib.recipe(variant, VARIANTS, 'ease_of_learning')

@@ -128,4 +128,4 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def get_config(variant: str = '') -> ConfigDict:
-    return config_lib.recipe(variant, VARIANTS, DEFAULT)
+    return config_lib.recipe(variant, {name: DEFAULT | own for name, own in VARIANTS.items()})

@@ -1,20 +1,71 @@
 """The keys of every recipe, with their defaults.
 
-A recipe in `configs/` starts from `base()` and states what it changes. The groups stand in the
-order in which data flows: data, game, channel, speaker, listener, loss, optimizer, population,
-updates, evaluation. Optional keys are placeholders, so that a flag can set them; unknown keys are
-refused.
+A recipe in `configs/` starts from `base(experiment)` and states what it changes. The groups stand
+in the order in which data flows: data, game, channel, speaker, listener, loss, optimizer,
+population, updates, evaluation. Optional keys are placeholders, so that a flag can set them;
+unknown keys are refused.
 """
 
 import functools
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from emcom_jax.tables import look_up
+
+# The defaults of experiments, where they are others than those of `_base`.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    'population': {},
+    'ease_of_learning': {
+        'training_steps': 2000,
+        'random_seed': 7,  # Not that of the run, whose listeners began at its own seed.
+        'log_train_data_interval': 20,
+        'optimizer.listener.learning_rate': 1e-3,
+        'optimizer.listener.schedule': 'constant',
+        'evaluation.every': 0,
+        'evaluation.metrics': ('accuracy',),
+    },
+    'newcomer': {
+        'training_steps': 2000,
+        'random_seed': 7,  # Not that of the run, whose residents began at its own seed.
+        'log_train_data_interval': 20,
+        # They learn as the residents did, but at a constant rate.
+        'optimizer.speaker.schedule': 'constant',
+        'optimizer.speaker.warmup_steps': 0,
+        'optimizer.listener.schedule': 'constant',
+        'optimizer.listener.warmup_steps': 0,
+        'evaluation.every': 0,
+        'evaluation.metrics': ('accuracy',),
+    },
+}
+
+# Their own groups.
+_GROUPS: dict[str, dict[str, Any]] = {
+    'ease_of_learning': {
+        'max_speakers': 10,  # Of each replica, the first ones.
+        'listeners_per_speaker': 3,
+        'steps': (100, 300, 1000),  # At which the accuracy is stated.
+    },
+    'newcomer': {
+        'role': 'listener',  # listener | speaker
+        'count': 5,  # Newcomers in each replica, each alone with the residents of the other role.
+        'shares': (0.5, 0.75, 0.9),  # Of the residents' accuracy, whose cost is stated.
+        'steps': (100, 300, 1000),  # At which the accuracy is stated.
+    },
+}
+
+# What they take from the run of `from_run`, or derive: None unless it is set. Some is their own.
+_ANY = (
+    *('replicas', 'data', 'game', 'channel', 'speaker', 'listener', 'loss', 'evaluation'),
+    *('population.num_speakers', 'population.num_listeners', 'population.pairs_per_step'),
+    *('population.pairing', 'population.pairs', 'population.graph', 'population.structure'),
+    *('population.speaker_learns', 'population.listener_learns'),
+)
+_TAKEN = {'ease_of_learning': _ANY, 'newcomer': (*_ANY, 'optimizer')}
+_OWN = ('evaluation.every', 'evaluation.patience', 'evaluation.threshold')
 
 
 def _core() -> dict[str, Any]:
@@ -46,8 +97,40 @@ def _optimizer() -> dict[str, Any]:
     }
 
 
-def base() -> ConfigDict:
-    """Returns the configuration that every recipe starts from, locked."""
+def base(experiment: str = 'population') -> ConfigDict:
+    """Returns the configuration that every recipe of an experiment starts from, locked."""
+    config, changes = _base(), look_up(_DEFAULTS, experiment, 'experiment')
+    config.experiment = experiment
+    for key in taken(experiment):
+        *groups, name = key.split('.')
+        group = functools.reduce(operator.getitem, groups, config)
+        group[name] = placeholder(group.get_type(name))
+    config.update_from_flattened_dict(changes)
+    if experiment in _GROUPS:
+        config[experiment] = dict(_GROUPS[experiment])
+    return config.lock()
+
+
+def taken(experiment: str) -> tuple[str, ...]:
+    """The keys that are None unless they are set: what an experiment takes from the run of
+    `from_run`, or derives."""
+    groups = _TAKEN.get(experiment, ())
+    return tuple(
+        key
+        for key in _keys(_base())
+        if key not in _OWN and any(f'{key}.'.startswith(f'{group}.') for group in groups)
+    )
+
+
+def _keys(config: ConfigDict, prefix: str = '') -> Iterator[str]:
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from _keys(value, f'{prefix}{name}.')
+        else:
+            yield prefix + name
+
+
+def _base() -> ConfigDict:
     config = ConfigDict()
     # jaxline's own keys.
     config.training_steps = 4000
@@ -130,7 +213,7 @@ def base() -> ConfigDict:
         'num_speakers': 1,
         'num_listeners': 1,
         'pairs_per_step': 1,
-        'pairing': 'matching',  # matching | independent | fixed
+        'pairing': 'matching',  # matching | independent | fixed | every_speaker | every_listener
         'pairs': placeholder(tuple),  # fixed: the (speaker, listener) pairs of every step.
         'structure': 'mixing',  # mixing | partitioned | isolated (listener i is speaker i's own).
         'graph': placeholder(tuple),  # (speaker, listener) pairs that may meet; None: all.
@@ -181,36 +264,30 @@ def base() -> ConfigDict:
         'patience': placeholder(int),  # Stop after so many validations without a better one.
         'threshold': placeholder(float),  # Stop when best_metric reaches this.
     }
-    return config.lock()
+    return config
 
 
 def recipe(
     variant: str,
     variants: Mapping[str, Mapping[str, Any]],
-    default: Mapping[str, Any] | None = None,
-    groups: Mapping[str, Mapping[str, Any]] | None = None,
+    experiment: str = 'population',
 ) -> ConfigDict:
-    """Returns `base()` with the changes of a recipe, and those that its variant names.
+    """Returns `base(experiment)` with the changes that the variant of a recipe names.
 
     Args:
       variant: '', a name, or several with commas between them, applied in that order
         ('debug' last).
       variants: name -> {'group.key': value}.
-      default: what every variant of the recipe changes, {'group.key': value}.
-      groups: what the recipe's experiment has besides, {'group': {'key': value}}.
+      experiment: whose recipe it is.
 
     Raises:
       ValueError: a variant is unknown.
     """
-    config = base()
-    with config.unlocked():
-        config.update({name: dict(group) for name, group in (groups or {}).items()})
+    config = base(experiment)
     # A debug run must be small whatever it is that is debugged, so it has the last word.
     names = sorted(variant.split(',') if variant else (), key=lambda name: name == 'debug')
-    for changes in (default or {}, *(look_up(variants, name, 'variant') for name in names)):
-        for path, value in changes.items():
-            *group, key = path.rsplit('.', 1)
-            (get(config, group[0]) if group else config)[key] = value
+    for name in names:
+        config.update_from_flattened_dict(look_up(variants, name, 'variant'))
     return config
 
 

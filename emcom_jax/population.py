@@ -19,11 +19,11 @@ _LARGE = 2**25  # Multiplications of one matrix product above which a CPU prefer
 
 
 class Optimizers(NamedTuple):
-    """One optimiser for each role. Speakers without one are frozen."""
+    """One optimiser for each role. A role without one is frozen."""
 
     speaker: Optimizer | None
-    listener: Optimizer
-    shared: Optimizer
+    listener: Optimizer | None
+    shared: Optimizer | None
 
 
 class Pace(NamedTuple):
@@ -109,12 +109,14 @@ def make_meetings(config: ConfigDict) -> Meetings:
     independent: pairs of the graph, uniformly with replacement (the released code of Chaabouni et
         al. 2022), executed one after the other.
     fixed: the listed pairs at every step.
+    every_speaker, every_listener: each agent of that role once, with one of the other role that it
+        may meet, at random; so several may meet the same one.
 
     structure: 'partitioned' lets all meet, but a listener learns from its own speaker alone (that
         of the same number); under 'isolated' it meets no other (Michel et al. 2023).
 
     Raises:
-      ValueError: an agent that does not exist, or too few pairs in the graph.
+      ValueError: an agent that does not exist or meets nobody, or too few pairs in the graph.
     """
     speakers, listeners, count = (
         config.num_speakers,
@@ -137,6 +139,10 @@ def make_meetings(config: ConfigDict) -> Meetings:
         _mask('population.pairs', config.pairs, shape)  # Refuses agents that do not exist.
         pairs = np.asarray(config.pairs, np.int32)
         draw, disjoint = constant(pairs), _disjoint(pairs, speaker_learns, listener_learns)
+    elif config.pairing in ('every_speaker', 'every_listener'):
+        role = ('every_speaker', 'every_listener').index(config.pairing)
+        others = (listener_learns, speaker_learns)[role]
+        draw, disjoint = _every(graph, role), not (others & graph).any()
     elif config.pairing == 'independent':
         draw, disjoint = _with_replacement(graph, count), False
     elif graph.all():
@@ -189,6 +195,23 @@ def _with_replacement(graph: np.ndarray, count: int) -> Callable:
     def draw(key: Key) -> tuple[Array, Array]:
         chosen = jnp.asarray(edges)[jax.random.randint(key, (count,), 0, len(edges))]
         return chosen[:, 0], chosen[:, 1]
+
+    return draw
+
+
+def _every(graph: np.ndarray, role: int) -> Callable:
+    """Each speaker (role 0) or each listener (role 1) with a random one that it may meet."""
+    may_meet = graph.T if role else graph
+    for agent in np.flatnonzero(~may_meet.any(axis=1)):
+        raise ValueError(
+            f'population.graph lets {("speaker", "listener")[role]} {agent} meet nobody, but with '
+            f'population.pairing={("every_speaker", "every_listener")[role]!r} each plays'
+        )
+
+    def draw(key: Key) -> tuple[Array, Array]:
+        other = jax.random.categorical(key, jnp.where(may_meet, 0.0, -jnp.inf)).astype(jnp.int32)
+        agents = jnp.arange(len(may_meet))
+        return (other, agents) if role else (agents, other)
 
     return draw
 

@@ -53,11 +53,18 @@ def communicate(
 
     learns_now: whether speakers, and listeners, learn in a step (None: in all steps).
 
-    Of frozen speakers no gradient is computed, and they stay as they are.
+    Of a frozen role no gradient is computed, and its agents stay as they are.
 
     The scalars are means over examples, for each pair, [P]; 'speaker' and 'listener' tell whose.
     """
-    frozen = optimizers.speaker is None
+    frozen = [optimizer is None for optimizer in optimizers]
+
+    def learning(*agents: Agent) -> tuple[Tree, ...]:
+        """The parameters of speaker, listener and shared that are differentiated, None for others;
+        stacks or not."""
+        return tuple(
+            None if stays else agent.params for stays, agent in zip(frozen, agents, strict=True)
+        )
 
     def outcome(
         role: int, step: Array, grads: Tree, state: Tree, accuracy: Array, ids: Any, key: Key
@@ -79,13 +86,12 @@ def communicate(
         params: tuple[Tree, Tree, Tree], pair: Pair, key: Key, batch: Batch, step: Array
     ) -> tuple[Array, tuple[Scalars, Pair]]:
         """The loss of one pair: this device's part of it, whose gradients add up over devices."""
-        speaker, listener, shared = params
-        speaker = pair.speaker.params if frozen else speaker
-        pair = pair._replace(
-            speaker=pair.speaker._replace(params=speaker),
-            listener=pair.listener._replace(params=listener),
-            shared=pair.shared._replace(params=shared),
+        agents = (pair.speaker, pair.listener, pair.shared)
+        speaker, listener, shared = (
+            agent if stays else agent._replace(params=own)
+            for stays, agent, own in zip(frozen, agents, params, strict=True)
         )
+        pair = pair._replace(speaker=speaker, listener=listener, shared=shared)
         play_key, loss_key = jax.random.split(key)
         episode, pair = game.play(pair, play_key, batch, step)
         terms = game.terms(episode, loss_key, batch, axis_name)
@@ -110,6 +116,19 @@ def communicate(
         )
         return speaker, _where(results.learns, moved, target)
 
+    def replaced(
+        members: Population, ids: Any, speakers: Learner, listeners: Learner, targets: Tree
+    ) -> Population:
+        """Puts those that learn back where they were taken."""
+        if optimizers.speaker is not None:
+            members = members._replace(
+                speakers=put(members.speakers, ids[0], speakers),
+                targets=put(members.targets, ids[0], targets),
+            )
+        if optimizers.listener is not None:
+            members = members._replace(listeners=put(members.listeners, ids[1], listeners))
+        return members
+
     def at_once(
         population: Population, ids: Any, keys: Key, batch: Batch, step: Array
     ) -> tuple[Population, Tree, Tree, Scalars]:
@@ -132,11 +151,11 @@ def communicate(
             losses, rest = jax.vmap(one, axes)(params, pairs, keys)
             return losses.sum(), rest
 
-        params = (None if frozen else speakers.agent.params, reading.params, shared.agent.params)
+        params = learning(speakers.agent, reading, shared.agent)
         grads, (scalars, pairs) = jax.grad(total, has_aux=True)(params)
         grads = sum_over_devices(grads, axis_name)
         accuracy = scalars['accuracy']
-        scalars['gradient_norm'] = jax.vmap(_norm)(grads[:2])
+        scalars['gradient_norm'] = jax.vmap(_norm, axis_size=len(ids[0]))(grads[:2])
         states = (pairs.speaker.state, pairs.listener.state)
         said, heard = (
             jax.vmap(partial(outcome, role, step))(grads[role], states[role], accuracy, ids, keys)
@@ -148,12 +167,9 @@ def communicate(
         learn_listener = partial(learn, optimizers.listener, step=step)
         listeners = jax.vmap(learn_listener)(listeners, heard)
         if not meetings.everyone:
-            if not frozen:
-                speakers = put(population.speakers, ids[0], speakers)
-                targets = put(population.targets, ids[0], targets)
-            else:
-                speakers, targets = population.speakers, population.targets
-            listeners = put(population.listeners, ids[1], listeners)
+            speakers, listeners, targets, _ = replaced(
+                population, ids, speakers, listeners, targets
+            )
         state = jax.tree.map(lambda leaf: leaf.mean(0), pairs.shared.state)
         return Population(speakers, listeners, targets, shared), grads[2], state, scalars
 
@@ -166,7 +182,7 @@ def communicate(
         step: Array,
     ) -> tuple[tuple[Learner, Learner, Tree], tuple[Tree, Tree, Scalars]]:
         speaker, listener, target = learners
-        params = (None if frozen else speaker.agent.params, listener.agent.params, shared.params)
+        params = learning(speaker.agent, listener.agent, shared)
         pair = Pair(speaker.agent, listener.agent, target, shared)
         grads, (scalars, pair) = jax.grad(objective, has_aux=True)(params, pair, key, batch, step)
         grads = sum_over_devices(grads, axis_name)
@@ -184,16 +200,6 @@ def communicate(
         shared = population.shared.agent
         loop = jax.lax.scan if execution == 'map' else unrolled
 
-        def replace(members: Population, ids: Any, learners: Any) -> Population:
-            speakers, listeners, targets = learners
-            members = members._replace(listeners=put(members.listeners, ids[1], listeners))
-            if frozen:
-                return members
-            return members._replace(
-                speakers=put(members.speakers, ids[0], speakers),
-                targets=put(members.targets, ids[0], targets),
-            )
-
         def taken(members: Population, ids: Any) -> tuple[Learner, Learner, Tree]:
             speakers, targets = take((members.speakers, members.targets), ids[0])
             return speakers, take(members.listeners, ids[1]), targets
@@ -201,7 +207,7 @@ def communicate(
         def in_order(members: Population, pair: Any) -> tuple[Population, Any]:
             ids, key = pair
             learners, rest = alone(taken(members, ids), ids, key, shared, batch, step)
-            return replace(members, ids, learners), rest
+            return replaced(members, ids, *learners), rest
 
         def apart(_: None, pair: Any) -> tuple[None, Any]:
             learners, ids, key = pair
@@ -210,7 +216,7 @@ def communicate(
         if meetings.disjoint:
             # The population is no carry of the loop: XLA would copy all of it for each pair.
             _, (learners, rest) = loop(apart, None, (taken(population, ids), ids, keys))
-            population = replace(population, ids, learners)
+            population = replaced(population, ids, *learners)
         else:
             population, rest = loop(in_order, population, (ids, keys))
         grads, states, scalars = rest
@@ -237,8 +243,10 @@ def communicate(
     return update
 
 
-def learn(optimizer: Optimizer, learner: Learner, results: Results, step: Array) -> Learner:
-    """Returns the learner after one update, or as it was where it does not learn."""
+def learn(optimizer: Optimizer | None, learner: Learner, results: Results, step: Array) -> Learner:
+    """Returns the learner after one update, or as it was where it does not learn or is frozen."""
+    if optimizer is None:
+        return learner
     old = learner.agent.params
     params, opt_state = optimizer.update(results.grads, learner.opt_state, old, step)
     if results.speed is not None:

@@ -15,9 +15,16 @@ from matplotlib.figure import Figure
 
 from emcom_jax import data
 from emcom_jax.data.bank import look_at
-from emcom_jax.evaluation import Evaluator
 from emcom_jax.evaluation.__main__ import main
-from emcom_jax.evaluation.cross_play import Group, blocks, cross_play, relative_drop, summarize
+from emcom_jax.evaluation.cross_play import (
+    Group,
+    blocks,
+    cross_play,
+    relative_drop,
+    summarize,
+    summarize_drop,
+)
+from emcom_jax.evaluation.evaluator import Evaluator
 from emcom_jax.evaluation.setting import Setting, read_agents
 from emcom_jax.evaluation.strangers import gather
 from emcom_jax.losses import is_correct
@@ -118,6 +125,9 @@ def test_means_are_of_the_pairs_they_name(groups, outcome):
     for q in range(2):
         assert outcome.accuracy[q][*outcome.best[q]] == outcome.accuracy[q].max()
         np.testing.assert_allclose(outcome.best_accuracy[q].mean(), outcome.accuracy[q].max())
+        strangers = np.where(same, -1, outcome.accuracy[q])
+        assert strangers[*outcome.best_strangers[q]] == strangers.max()
+        np.testing.assert_allclose(outcome.best_strangers_accuracy[q].mean(), strangers.max())
 
 
 def test_strangers_each_see_and_read_by_their_own_config(groups):
@@ -159,8 +169,8 @@ def test_who_is_alike_understands_strangers_as_its_own_and_who_is_not_does_not(
     world, trained, bank
 ):
     members = trained.speakers.agent, trained.listeners.agent
-    # With the symbols' meanings turned round, the language is another.
-    turned = jax.tree.map(lambda leaf: -leaf, members[0]), members[1]
+    # With the symbols' meanings turned round, the language is another, which nobody has learnt.
+    turned = jax.tree.map(lambda leaf: -leaf, members[0]), world.fresh.listeners.agent
     one, twin, other = (
         Group(name, world.game, bank, *both)
         for name, both in (('one', members), ('twin', members), ('other', turned))
@@ -175,7 +185,11 @@ def test_who_is_alike_understands_strangers_as_its_own_and_who_is_not_does_not(
     assert values['blocks'][0, 0] > values['blocks'][1, 0] + 0.2
     low, high = values['best_pair_ci95']
     assert low <= values['best_pair'] <= high
-    assert values['best_speaker'] in 'ab' and values['best_listener'] in 'efgh'
+    assert values['best_speaker'] in 'ab' and values['best_listener'] in 'ef'
+    low, high = values['best_strangers_ci95']
+    assert low <= values['best_strangers'] <= high < values['best_pair']
+    strangers = values['best_strangers_speaker'], values['best_strangers_listener']
+    assert (strangers[0] in 'ab') != (strangers[1] in 'ef')
 
 
 def test_each_architecture_and_each_shape_compiles_once(groups):
@@ -205,12 +219,31 @@ def test_alone_there_are_no_strangers(groups):
     alone = cross_play(groups[:1], CONFIG.evaluation, SEED)
     values = summarize(alone, (['a', 'b'], ['c', 'd']))['accuracy@4']
     assert values['in_group'] == pytest.approx(values['matrix'].mean())
-    assert np.isnan([values['out_group'], values['difference']]).all()
+    assert np.isnan([values['out_group'], values['difference'], values['best_strangers']]).all()
+    assert 'best_strangers_speaker' not in values and 'best_speaker' in values
 
 
 def test_the_relative_drop_is_a_share_of_what_there_was():
     drop = relative_drop([0.8, 0.5, 0.0], [0.6, 0.5, 0.1])
     np.testing.assert_allclose(drop, [0.25, 0.0, np.nan])
+
+
+def test_the_interval_of_the_drop_resamples_referents_in_pairs(outcome):
+    # Noise that costs a tenth of whatever was understood costs a tenth of every resample.
+    fields = {name: getattr(outcome, name) for name in ('in_group', 'out_group', 'accuracy')}
+    tenth = outcome._replace(**{name: 0.9 * values for name, values in fields.items()})
+    values = summarize_drop(outcome, tenth)['accuracy@4']
+    np.testing.assert_allclose(values['in_group_ci95'], 0.1)
+    np.testing.assert_allclose(values['matrix'], 0.1)
+    # Whereas one that costs some referents all, and others nothing, may have hit others.
+    lost = np.arange(64) % 4 == 0
+    hit = {name: fields[name] * ~lost for name in ('in_group', 'out_group')}
+    values = summarize_drop(outcome, outcome._replace(**hit))['accuracy@16']
+    for name in hit:
+        clean = fields[name][1]
+        assert values[name] == pytest.approx(clean[lost].sum() / clean.sum())
+        low, high = values[f'{name}_ci95']
+        assert low < values[name] < high and high - low > 0.05
 
 
 # --- runs -----------------------------------------------------------------------------------------
@@ -388,14 +421,18 @@ def test_the_command_writes_what_it_prints(runs, tmp_path, capsys):
     assert values['speakers'][:4] == ['a/0', 'a/1', 'b#0/0', 'b#0/1']
     clean = values['clean']['accuracy@16']
     assert np.shape(clean['matrix']) == (8, 8) and np.shape(clean['blocks']) == (4, 4)
-    for name in ('in_group', 'out_group', 'difference', 'best_pair'):
+    for name in ('in_group', 'out_group', 'difference', 'best_pair', 'best_strangers'):
         low, high = clean[f'{name}_ci95']
         assert low <= clean[name] <= high
         assert f'{clean[name]:.3f} [{low:.3f}, {high:.3f}]' in printed
     assert f'{clean["best_speaker"]} with {clean["best_listener"]}' in printed
+    pair = [clean[f'best_strangers_{role}'] for role in ('speaker', 'listener')]
+    assert 'best strangers, accuracy@16: {} with {}'.format(*pair) in printed
+    assert pair[0].split('/')[0] != pair[1].split('/')[0]
     # Without noise nothing is lost.
     for drop in values['relative_drop'].values():
         assert drop['in_group'] == drop['out_group'] == 0
+        assert drop['in_group_ci95'] == drop['out_group_ci95'] == [0, 0]
     with np.load(out / 'cross_play.npz') as arrays:
         np.testing.assert_allclose(arrays['clean/accuracy'][1], clean['matrix'])
         assert arrays['names'].tolist() == ['a', 'b#0', 'b#1', 'b#2']
@@ -422,6 +459,9 @@ def test_noise_is_played_beside_the_clean_and_on_other_data(runs, tmp_path, caps
     assert clean['out_group'] is None and clean['matrix'] != noisy['matrix']
     drop = values['relative_drop']['accuracy@2']
     assert drop['in_group'] == pytest.approx(1 - noisy['in_group'] / clean['in_group'])
+    low, high = drop['in_group_ci95']
+    assert f'{drop["in_group"]:.3f} [{low:.3f}, {high:.3f}]' in printed
+    assert drop['out_group'] is None and drop['out_group_ci95'] == [None, None]
 
 
 def test_a_mistake_is_one_sentence(runs, tmp_path, capsys):
@@ -444,6 +484,21 @@ def test_the_module_is_a_command(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 2
     assert done.stderr == f'error: {tmp_path} is not a run: it has no config.json\n'
+
+
+def test_help_and_mistakes_answer_at_once():
+    script = """
+import runpy, sys
+try:
+    runpy.run_module('emcom_jax.evaluation', run_name='__main__')
+finally:
+    print(sorted({'jax', 'numpy', 'ml_collections'} & set(sys.modules)))
+"""
+    environment = {**os.environ, 'PYTHONPATH': str(Path(__file__).parents[1])}
+    for flag, status in (('--help', 0), ('--run=a', 2)):
+        command = [sys.executable, '-c', script, flag]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == status and done.stdout.endswith('[]\n'), done.stderr
 
 
 # --- the picture ----------------------------------------------------------------------------------

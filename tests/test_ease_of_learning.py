@@ -2,6 +2,9 @@
 
 import json
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import chex
@@ -12,12 +15,18 @@ import pytest
 from conftest import SUMS, TARGET_EMA, changed, tiny_config
 
 from configs import ease_of_learning as recipe
+from configs import newcomer
+from emcom_jax import config as config_lib
 from emcom_jax import updates
 from emcom_jax.experiments.ease_of_learning import EaseOfLearning
+from emcom_jax.experiments.newcomer import Newcomer
 from emcom_jax.metrics.learning import area_under_curve, value_at
 from emcom_jax.population import init_population, make_meetings
-from emcom_jax.report.learning import ease_of_learning
+from emcom_jax.report import page
+from emcom_jax.report.learning import learning
+from emcom_jax.runtime.files import strict
 
+ROOT = Path(__file__).parents[1]
 KEY = jax.random.key(0)
 
 
@@ -49,8 +58,10 @@ def test_curves_must_have_increasing_steps_and_fitting_values():
 @pytest.mark.parametrize(('replicas', 'lines'), [(1, 2 * (1 + 3) + 1), (4, 8 + 1 + 1)])
 def test_the_picture_has_a_line_for_each_speaker(replicas, lines):
     accuracy = np.random.default_rng(0).random((5, replicas, 2, 3))
-    (ax,) = ease_of_learning(np.arange(5) * 10, accuracy, chance=0.1).axes
+    levels = {'chance': 0.1, 'residents': None}
+    (ax,) = learning(np.arange(5) * 10, accuracy, levels, 'speaker').axes
     assert len(ax.lines) == lines
+    assert 'residents' not in ax.get_legend_handles_labels()[1]
     assert ('speaker 1' in ax.get_legend_handles_labels()[1]) == (replicas == 1)
 
 
@@ -86,7 +97,7 @@ def test_agents_and_data_are_those_of_the_run(source_run):
     assert (config.data.batch_size, config.replicas) == (8, 2)
     assert config.evaluation.num_candidates == (4, 16)
     # The rest is its own.
-    assert config.training_steps == recipe.DEFAULT['training_steps']
+    assert config.training_steps == config_lib.base('ease_of_learning').training_steps
     assert config.evaluation.metrics == ('accuracy',) and config.evaluation.every == 0
     assert (config.population.num_speakers, config.population.num_listeners) == (3, 9)
     assert config.population.pairs[:4] == ((0, 0), (0, 1), (0, 2), (1, 3))
@@ -95,11 +106,12 @@ def test_agents_and_data_are_those_of_the_run(source_run):
 
 
 def test_what_is_set_is_not_taken(source_run):
-    config = probe(source_run, 'classification', **{'data.batch_size': 32, 'listener.core': 'lstm'})
+    own = {'data.batch_size': 32, 'listener.core': 'lstm', 'replicas': 1}
+    # What is set to the default of other recipes is set too.
+    assert config_lib.base().listener.core == 'lstm' and config_lib.base().replicas == 1
+    config = probe(source_run, 'classification', **own)
     assert config.loss.listener.name == 'classification'
-    assert config.data.batch_size == 32
-    # Its default, which is not to be told from one that was left alone.
-    assert config.listener.core == 'gru'
+    assert (config.data.batch_size, config.listener.core, config.replicas) == (32, 'lstm', 1)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +119,10 @@ def test_what_is_set_is_not_taken(source_run):
     [
         ({'population.num_listeners': 5}, 'follows from ease_of_learning'),
         ({'population.pairing': 'independent'}, 'follows from ease_of_learning'),
-        ({'evaluation.metrics': ('accuracy', 'voting')}, 'do not vote'),
+        ({'population.num_listeners': 1}, 'follows from ease_of_learning'),
+        ({'loss.speaker.entropy': 0.01}, 'follows from ease_of_learning'),
+        ({'interval_type': 'secs'}, 'the curve is logged by steps'),
+        ({'log_train_data_interval': 2001}, 'at most training_steps=2000'),
         ({'ease_of_learning.max_speakers': 0}, 'at least 1'),
         ({'ease_of_learning.listeners_per_speaker': 0}, 'at least 1'),
         ({'ease_of_learning.steps': (0,)}, 'whole numbers of at least 1'),
@@ -117,6 +132,38 @@ def test_what_cannot_be_is_refused(source_run, changes, sentence):
     ((key, value),) = changes.items()
     with pytest.raises(ValueError, match=f'^{re.escape(f"{key}={value!r} ")}.*{sentence}'):
         probe(source_run, **changes)
+
+
+@pytest.mark.parametrize('experiment', [EaseOfLearning, Newcomer])
+def test_the_command_on_the_page_resolves_to_the_same_configuration(source_run, experiment):
+    name, module, variant = {
+        EaseOfLearning: ('ease_of_learning', recipe, 'classification'),
+        Newcomer: ('newcomer', newcomer, 'speaker'),
+    }[experiment]
+    config = module.get_config(variant)
+    changes = {
+        'training_steps': 4000,
+        f'{"listener" if module is recipe else "speaker"}.core': 'lstm',
+    }
+    config.update_from_flattened_dict(
+        changes | {'from_run': str(source_run), f'{name}.steps': (10,)}
+    )
+    config = strict(experiment.resolve(config).to_dict())
+    script = """
+import json, sys
+from emcom_jax.experiments import EXPERIMENTS
+from emcom_jax.runtime import files, flags
+flags.parse(sys.argv)
+config = flags.CONFIG.value
+print(json.dumps(files.strict(EXPERIMENTS[config.experiment].resolve(config).to_dict())))
+"""
+    text = page.command(name, page.changed(config, name))
+    words = shlex.split(text.replace('\\\n', ''))
+    assert {f'--config.{key}={value}' for key, value in changes.items()} < set(words)
+    output = subprocess.run(
+        [sys.executable, '-c', script, *words[3:]], cwd=ROOT, capture_output=True, check=True
+    ).stdout
+    assert json.loads(output) == json.loads(json.dumps(config))
 
 
 def test_speakers_must_come_from_somewhere(tmp_path):

@@ -10,7 +10,7 @@ from conftest import tiny_config
 
 from emcom_jax import channels
 from emcom_jax.data.bank import make_bank
-from emcom_jax.evaluation import Evaluator
+from emcom_jax.evaluation.evaluator import Evaluator
 from emcom_jax.metrics import records
 from emcom_jax.types import Agent, Episode, Guess, Learner, Population, Split, Utterance
 
@@ -41,8 +41,9 @@ class Tables:
         return prediction @ candidates.T
 
 
-def evaluate(answers, inputs=None, label=None, labels=None, **changes):
-    """Evaluates listeners that answer [S, L, N, ...]."""
+def evaluate(answers, inputs=None, label=None, labels=None, own=False, **changes):
+    """Evaluates listeners that answer [S, L, N, ...]; `own`: the first L/S of them are the first
+    speaker's, and so on."""
     speakers, listeners, size = answers.shape[:3]
     rng = np.random.default_rng(1)
     inputs = rng.standard_normal((size, D)) if inputs is None else inputs
@@ -52,10 +53,12 @@ def evaluate(answers, inputs=None, label=None, labels=None, **changes):
     hears = Agent(jnp.asarray(np.swapaxes(answers, 0, 1), jnp.float32), {})
     empty = Agent({}, {})
     population = Population(
-        *(Learner(agent, (), 0, 0) for agent in (says, hears)), {}, Learner(empty, (), 0, 0)
+        *(Learner(agent, (), 0, 0) for agent in (says, hears)),
+        {},
+        Learner(empty, (), 0, 0),
     )
     config = tiny_config({f'evaluation.{key}': value for key, value in changes.items()})
-    record = Evaluator(Tables(label), config)(population, bank, 'valid', 7, config.random_seed)
+    record = Evaluator(Tables(label), config, own)(population, bank, 'valid', 7, config.random_seed)
     records.check(record)
     return record
 
@@ -136,6 +139,22 @@ def test_a_record_does_not_depend_on_the_batches_it_was_made_in(rng):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6, err_msg=field)
     clean = evaluate(answers, num_candidates=(4,))
     assert (clean.loss != whole.loss).all()
+
+
+def test_own_listeners_are_the_block_of_each_speaker(rng):
+    answers = rng.standard_normal((2, 4, 12, D))
+    options = {'num_candidates': (3, 12), 'batch_size': 5}
+    everyone, own = (evaluate(answers, own=own, **options) for own in (False, True))
+    assert own.correct.shape == (2, 2, 2, 12)
+    for name in ('correct', 'loss'):
+        whole, part = getattr(everyone, name), getattr(own, name)
+        np.testing.assert_allclose(part[:, 0], whole[:, 0, :2], rtol=1e-6)
+        np.testing.assert_allclose(part[:, 1], whole[:, 1, 2:], rtol=1e-6)
+    np.testing.assert_array_equal(own.messages, everyone.messages)
+    # They vote among themselves.
+    alone = evaluate(answers[:, :2], **options)
+    np.testing.assert_allclose(own.vote[:, 0], alone.vote[:, 0], rtol=1e-6)
+    assert (own.vote[:, 0] != everyone.vote[:, 0]).any()
 
 
 # --- naming ---------------------------------------------------------------------------------------

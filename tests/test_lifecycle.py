@@ -209,8 +209,52 @@ def test_fresh_listeners_learn_the_language_of_frozen_speakers(straight: Path, t
     assert not any('opt_state' in key for key in speakers)
     assert not any(key.startswith('population/targets') for key in ours)
     assert (run / 'pictures' / 'ease_of_learning.png').exists()
+    # What was taken of the run is in the command that trains it again, though it is a default.
+    assert '--config.data.name=digits' in (run / 'report.html').read_text()
     # A listener is asked by its own speaker alone.
     assert np.load(run / 'records' / 'test.npz')['correct'].shape[1:3] == (2, 2)
+    again = finish(arguments)
+    assert again[0] == 0 and 'is finished' in again[1]
+
+
+@pytest.mark.parametrize('role', ['listener', 'speaker'])
+def test_newcomers_learn_among_frozen_residents(role: str, straight: Path, tmp_path: Path):
+    run = tmp_path / 'newcomer'
+    arguments = [
+        sys.executable,
+        '-m',
+        'emcom_jax.main',
+        f'--config={ROOT / "configs" / "newcomer.py"}:debug',
+        f'--config.newcomer.role={role}',
+        f'--config.from_run={straight}',
+        f'--config.run_dir={run}',
+    ]
+    code, output, errors = finish(arguments)
+    assert code == 0, errors
+    assert 'updates_to_50%' in output
+    curve = np.load(run / 'newcomer.npz')
+    np.testing.assert_array_equal(curve['steps'], [5, 10, 15, 20])
+    assert curve['accuracy'].shape == (4, 1, 1, 3) and np.isfinite(curve['accuracy']).all()
+    values = json.loads((run / 'summary.json').read_text())['newcomer']
+    at_20 = curve['accuracy'][-1].mean()
+    np.testing.assert_allclose(values['accuracy_at_20'], at_20, rtol=1e-6)
+    (residents,) = (line for line in lines(run) if line['split'] == 'residents')
+    assert [values['residents_accuracy']] == residents['accuracy'] and residents['step'] == 0
+    # The residents of the other role are those of the run, to the bit, without what learns.
+    best = json.loads((straight / 'summary.json').read_text())['best_step']
+    ours, theirs = parameters(run), parameters(straight, best)
+    other = {'listener': 'speakers', 'speaker': 'listeners'}[role]
+    frozen = {key for key in ours if key.startswith(f'population/{other}')}
+    agents = {key for key in frozen if '/agent/params/' in key}
+    assert agents and all(np.array_equal(ours[key], theirs[key]) for key in agents)
+    assert not any('opt_state' in key for key in frozen)
+    targets = {len(ours[key][0]) for key in ours if key.startswith('population/targets')}
+    assert targets == (set() if role == 'listener' else {3})
+    assert ours[f'population/{role}s/updates'].tolist() == [[20] * 3]
+    assert not ours[f'population/{other}/updates'].any()
+    assert (run / 'pictures' / 'newcomer.png').exists()
+    shape = (2, 3) if role == 'listener' else (3, 2)
+    assert np.load(run / 'records' / 'test.npz')['correct'].shape[1:3] == shape
     again = finish(arguments)
     assert again[0] == 0 and 'is finished' in again[1]
 

@@ -550,11 +550,12 @@ def test_a_resumed_run_goes_on_after_its_checkpoint(tmp_path):
 def test_what_is_written_at_the_end_is_written_once(tmp_path):
     metrics = tmp_path / 'metrics.jsonl'
     writer = writers.Writer(metrics, tmp_path)
-    for split in ('train', 'valid', 'test'):
+    for split in ('train', 'valid', 'residents', 'test'):
         writer.write(1, split, {})
     writer.cut_back(1)
     writer.close()
-    assert [line['split'] for line in writers.read_lines(metrics)] == ['train', 'valid']
+    kept = [line['split'] for line in writers.read_lines(metrics)]
+    assert kept == ['train', 'valid', 'residents']
 
 
 def test_tensorboard_shows_what_is_finite_and_no_midpoints(tmp_path):

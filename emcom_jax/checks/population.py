@@ -10,7 +10,8 @@ from emcom_jax.config import one_of, require
 def check_population(config: ConfigDict) -> None:
     """The group `population`."""
     group = config.population
-    pairings, modes = ('matching', 'independent', 'fixed'), ('auto', 'vmap', 'map', 'unroll')
+    pairings = ('matching', 'independent', 'fixed', 'every_speaker', 'every_listener')
+    modes = ('auto', 'vmap', 'map', 'unroll')
     require(config, 'population.pairing', group.pairing in pairings, one_of(*pairings))
     require(config, 'population.execution', group.execution in modes, one_of(*modes))
     fewer = min(group.num_speakers, group.num_listeners)
@@ -21,6 +22,11 @@ def check_population(config: ConfigDict) -> None:
             group.pairs_per_step <= fewer,
             f'must be at most {fewer}: under matching every agent plays at most once a step',
         )
+    if group.pairing.startswith('every_'):
+        role = group.pairing.removeprefix('every_')
+        count = group[f'num_{role}s']
+        sentence = f'must be {count}: under {group.pairing} each {role} plays once a step'
+        require(config, 'population.pairs_per_step', group.pairs_per_step == count, sentence)
     if group.pairing == 'fixed':
         require(config, 'population.pairs', bool(group.pairs), 'must list pairs for pairing=fixed')
         require(
@@ -97,6 +103,15 @@ def check_updates(config: ConfigDict) -> None:
         before = 1 + sum(generations[name] for name in phases)
         sentence = f'must be more than {before}: one step, its transmit_steps and its listen_steps'
         require(config, 'updates.generations.every', generations.every > before, sentence)
+    if group.listener_learns == ():
+        frozen = 'with population.listener_learns=() the listeners are frozen'
+        resets = reset.every is not None and reset.who != 'speaker'
+        require(config, 'updates.reset.who', not resets, f"must be 'speaker': {frozen}")
+        unset = generations.every is None
+        require(config, 'updates.generations.every', unset, f'must be unset: {frozen}')
+        learns = config.loss.speaker.name != 'none'
+        sentence = f'teaches nobody: {frozen}, too'
+        require(config, 'loss.speaker.name', learns, sentence)
     if config.loss.speaker.name == 'none':
         frozen = "with loss.speaker.name='none' the speakers are frozen"
         for name in ('imitate', 'generations'):

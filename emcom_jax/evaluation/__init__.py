@@ -1,10 +1,7 @@
 """Evaluation: how well speakers and listeners understand each other.
 
-`Evaluator` has one population play on a split; `cross_play` has agents of several runs meet:
+`evaluator.Evaluator` has one population play on a split; `cross_play` has agents of several runs
+meet:
 
     python -m emcom_jax.evaluation --runs runs/a runs/b
 """
-
-from emcom_jax.evaluation.evaluator import Evaluator
-
-__all__ = ['Evaluator']

@@ -56,6 +56,7 @@ class Outcome(NamedTuple):
     out_group: [Q, N] float64, mean over all pairs of strangers; nan where there are none.
     best: int [Q, 2], the speaker and the listener of the highest accuracy.
     best_accuracy: [Q, N] float32, their accuracy for each referent.
+    best_strangers, best_strangers_accuracy: the same among strangers; -1 and nan if there are none.
     """
 
     num_candidates: tuple[int, ...]
@@ -66,6 +67,8 @@ class Outcome(NamedTuple):
     out_group: np.ndarray
     best: np.ndarray
     best_accuracy: np.ndarray
+    best_strangers: np.ndarray
+    best_strangers_accuracy: np.ndarray
 
 
 def cross_play(
@@ -164,7 +167,8 @@ class _Tally:
         self._accuracy = np.full((len(num_candidates), speakers.sum(), listeners.sum()), np.nan)
         self._sums: dict[bool, Any] = {True: 0.0, False: 0.0}  # In-group? -> [Q, N]
         self._pairs = {True: 0, False: 0}
-        self._best: list[tuple[float, tuple[int, int], np.ndarray]] = []
+        # Of all, and of strangers: for each of Q the accuracy, the pair, and [N].
+        self._best: dict[str, list[tuple[float, tuple[int, int], np.ndarray]]] = {}
 
     def add(self, i: int, j: int, correct: np.ndarray) -> int:
         """Adds the block [S, Q, L, N] of the speakers of group i with the listeners of group j.
@@ -182,14 +186,17 @@ class _Tally:
         for values, each in zip(accuracy, correct, strict=True):
             s, k = np.unravel_index(values.argmax(), values.shape)
             found.append((float(values[s, k]), (int(rows[s]), int(columns[k])), each[s, k].copy()))
-        earlier = self._best or found
-        self._best = [max(two, key=lambda x: x[0]) for two in zip(earlier, found, strict=True)]
+        for whose in ('all',) if i == j else ('all', 'strangers'):
+            both = zip(self._best.get(whose, found), found, strict=True)
+            self._best[whose] = [max(two, key=lambda x: x[0]) for two in both]
         return sum(self._pairs.values())
 
     def outcome(self) -> Outcome:
         """What all blocks together say."""
         none = np.full_like(self._sums[True], np.nan)
         strangers = self._pairs[False]
+        nobody = [(np.nan, (-1, -1), each) for each in none]
+        best, best_strangers = (self._best.get(whose, nobody) for whose in ('all', 'strangers'))
         return Outcome(
             num_candidates=self._num_candidates,
             speaker_groups=self._groups[0],
@@ -197,8 +204,10 @@ class _Tally:
             accuracy=self._accuracy,
             in_group=self._sums[True] / self._pairs[True],
             out_group=self._sums[False] / strangers if strangers else none,
-            best=np.array([pair for _, pair, _ in self._best]),
-            best_accuracy=np.stack([each for _, _, each in self._best]),
+            best=np.array([pair for _, pair, _ in best]),
+            best_accuracy=np.stack([each for _, _, each in best]),
+            best_strangers=np.array([pair for _, pair, _ in best_strangers]),
+            best_strangers_accuracy=np.stack([each for _, _, each in best_strangers]),
         )
 
 
@@ -214,8 +223,8 @@ def summarize(outcome: Outcome, names: tuple[Sequence[str], Sequence[str]]) -> d
     """States an outcome in numbers: 'accuracy@C' -> means with their 95 % bootstrap intervals.
 
     Intervals resample referents, not agents or populations. That of the difference resamples each
-    referent together in and out of group; that of the best pair does not know that it was chosen.
-    Of a single group, `out_group` and `difference` are nan.
+    referent together in and out of group; those of the best pairs do not know that they were
+    chosen. Of a single group, `out_group`, `difference` and `best_strangers` are nan.
 
     names: of the S speakers and the L listeners.
     """
@@ -228,13 +237,48 @@ def summarize(outcome: Outcome, names: tuple[Sequence[str], Sequence[str]]) -> d
             ('out_group', outside),
             ('difference', inside - outside),
             ('best_pair', outcome.best_accuracy[q]),
+            ('best_strangers', outcome.best_strangers_accuracy[q]),
         ):
             found[name] = float(each.mean(dtype=np.float64))
             found[f'{name}_ci95'] = bootstrap_interval(each, _RESAMPLES, seed=0)
-        speaker, listener = outcome.best[q]
-        found |= {'best_speaker': names[0][speaker], 'best_listener': names[1][listener]}
-        values[f'accuracy@{count}' if count else 'accuracy'] = found
+        for prefix, (speaker, listener) in (
+            ('best', outcome.best[q]),
+            ('best_strangers', outcome.best_strangers[q]),
+        ):
+            if speaker >= 0:
+                found[f'{prefix}_speaker'] = names[0][speaker]
+                found[f'{prefix}_listener'] = names[1][listener]
+        values[_name(count)] = found
     return values
+
+
+def summarize_drop(clean: Outcome, noisy: Outcome) -> dict[str, Any]:
+    """States what noise costs: 'accuracy@C' -> the relative drop of the means in and out of group
+    with their 95 % bootstrap intervals, of the matrix and of the blocks.
+
+    The intervals resample each referent together without noise and with it.
+    """
+
+    def of_means(means: np.ndarray) -> np.ndarray:
+        return relative_drop(means[..., 0], means[..., 1])
+
+    pair = (clean, noisy)
+    values = {}
+    for q, count in enumerate(clean.num_candidates):
+        found: dict[str, Any] = {
+            'matrix': relative_drop(*(one.accuracy[q] for one in pair)),
+            'blocks': relative_drop(*(blocks(one)[q] for one in pair)),
+        }
+        for name in ('in_group', 'out_group'):
+            each = np.stack([getattr(one, name)[q] for one in pair], axis=-1)
+            found[name] = float(of_means(each.mean(axis=0)))
+            found[f'{name}_ci95'] = bootstrap_interval(each, _RESAMPLES, 0, of_means)
+        values[_name(count)] = found
+    return values
+
+
+def _name(count: int) -> str:
+    return f'accuracy@{count}' if count else 'accuracy'
 
 
 def relative_drop(clean: Any, noisy: Any) -> np.ndarray:

@@ -20,8 +20,11 @@ class Evaluator:
     seed play with the same candidates.
     """
 
-    def __init__(self, game: Game, config: ConfigDict):
+    def __init__(self, game: Game, config: ConfigDict, own: bool = False):
+        """own: each of the S speakers is asked by its own K listeners alone, in their order; the
+        record's L is K."""
         self._game = game
+        self._own = own
         self._config = config.evaluation
         self._judge = Judge(game, config.evaluation)
         self._cross_play = jax.jit(self._play_all, static_argnums=2)
@@ -52,11 +55,11 @@ class Evaluator:
     def _play_all(
         self, population: Population, bank: Bank, counts: tuple[int, ...], draws: Draws
     ) -> Any:
-        listeners = population.listeners.agent
+        speakers, listeners = population.speakers.agent, population.listeners.agent
         shared = population.shared.agent
 
-        def of_speaker(speaker: Agent) -> Any:
-            """One speaker with all listeners; speakers come one after the other, since what all
+        def of_speaker(speaker: Agent, listeners: Agent) -> Any:
+            """One speaker with its listeners; speakers come one after the other, since what all
             listeners make of its messages, [L, N, D], is as much as should lie in memory."""
 
             def play(listener: Agent, rows: Array) -> tuple[Message, Guess]:
@@ -75,4 +78,8 @@ class Evaluator:
             lengths = message.mask.sum(axis=1).astype(jnp.int32)
             return spoken, lengths, self._judge(guess, bank, counts, draws.candidates)
 
-        return jax.lax.map(of_speaker, population.speakers.agent)
+        if not self._own:
+            return jax.lax.map(lambda speaker: of_speaker(speaker, listeners), speakers)
+        count = jax.tree.leaves(speakers)[0].shape[0]
+        own = jax.tree.map(lambda leaf: leaf.reshape(count, -1, *leaf.shape[1:]), listeners)
+        return jax.lax.map(lambda both: of_speaker(*both), (speakers, own))

@@ -11,16 +11,22 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from emcom_jax import metrics
-from emcom_jax.config import base, get, require
+from emcom_jax.config import get, require, taken
 from emcom_jax.experiments.population import PopulationExperiment
 from emcom_jax.metrics.learning import area_under_curve, value_at
-from emcom_jax.runtime.run_directory import RunDirectory, flatten
+from emcom_jax.runtime.run_directory import RunDirectory
 from emcom_jax.runtime.writers import read_lines
-from emcom_jax.types import EvalRecord, Population
+from emcom_jax.types import Population
 
-# What a run of this kind has in common with the one that its speakers come from, unless it is set.
-_SHARED = ('data', 'game', 'channel', 'speaker', 'listener', 'loss.listener', 'evaluation')
-_OWN = ('evaluation.every', 'evaluation.patience', 'evaluation.threshold')
+# Nothing teaches the speakers.
+FROZEN_SPEAKERS = {
+    'population.speaker_learns': (),
+    'loss.speaker.name': 'none',
+    'loss.speaker.entropy': 0.0,
+    'loss.speaker.kl': 0.0,
+    'loss.speaker.length_cost': 0.0,
+    'loss.speaker.length_cost_power': 0.0,
+}
 
 
 class EaseOfLearning(PopulationExperiment):
@@ -30,40 +36,36 @@ class EaseOfLearning(PopulationExperiment):
     The curve is the accuracy of each listener on the batches that it learns from, before it does.
     """
 
+    _own_listeners = True
+
     @classmethod
     def resolve(cls, config: ConfigDict) -> ConfigDict:
-        """Takes from the run of the speakers what is left at its default here."""
+        """Takes from the run of the speakers what is not set here."""
         require(config, 'from_run', config.from_run is not None, 'must name a run directory')
         source = RunDirectory(config.from_run).load_config()
-        _check(config)
-        default, ours, theirs = (flatten(each.to_dict()) for each in (base(), config, source))
-        taken = [
-            key
-            for key in default
-            if key.startswith(tuple(f'{group}.' for group in _SHARED)) and key not in _OWN
-        ]
+        cls._check(config)
+        follows = cls._following(config, source)
         resolved = ConfigDict(config.to_dict())
-        for key in (*taken, 'replicas'):
-            if ours[key] == default[key]:
-                *group, name = key.rsplit('.', 1)
-                (get(resolved, group[0]) if group else resolved)[name] = theirs[key]
-        for key, value in _following(config, source).items():
-            # Set to what follows it may be, as in the command that a report prints.
-            left = ours[key] in (default[key], value)
-            sentence = (
-                'must be left alone: it follows from ease_of_learning and the run of from_run'
-            )
-            require(config, key, left, sentence)
-            *group, name = key.rsplit('.', 1)
-            get(resolved, group[0])[name] = value
+        for key in dict.fromkeys((*taken(config.experiment), *follows)):
+            value = get(config, key)
+            if key in follows:
+                # Set to what follows it may be, as in the command that a report prints.
+                sentence = f'must be left alone: it follows from {config.experiment} and from_run'
+                require(config, key, value in (None, follows[key]), sentence)
+                value = follows[key]
+            elif value is None:
+                value = get(source, key)
+            resolved.update_from_flattened_dict({key: value})
         return resolved.lock()
 
     def conclude(self) -> dict[str, Any]:
         """Reads the curves off what was logged; keeps them, and states them in numbers."""
         steps, curves = self._curves()
-        self._run.keep_arrays(self._run.directory.learning, steps=steps, accuracy=curves)
-        values = [self._state(steps, replica) for replica in np.moveaxis(curves, 1, 0)]
-        return {'ease_of_learning': metrics.over_replicas(values)}
+        name = self._config.experiment
+        path = self._run.directory.learning(name)
+        self._run.keep_arrays(path, steps=steps, accuracy=curves)
+        values = [self._state(steps, curves[:, r], r) for r in range(curves.shape[1])]
+        return {name: metrics.over_replicas(values)}
 
     def _curves(self) -> tuple[np.ndarray, np.ndarray]:
         """Steps [M] and accuracy [M, R, S, K] of each speaker's listeners."""
@@ -72,33 +74,22 @@ class EaseOfLearning(PopulationExperiment):
         ]
         steps = np.array([line['step'] for line in lines])
         accuracy = np.array([line['accuracy'] for line in lines], float)  # None, a nan, is nan.
+        return steps, self._own_curves(accuracy)
+
+    def _own_curves(self, accuracy: np.ndarray) -> np.ndarray:
+        """Those of each speaker's listeners [M, R, S, K], of all pairs [M, R, S, L]."""
         rows, columns = np.array(self._config.population.pairs).T
         own = accuracy[:, :, rows, columns]
-        return steps, own.reshape(*own.shape[:2], self._config.population.num_speakers, -1)
+        return own.reshape(*own.shape[:2], self._config.population.num_speakers, -1)
 
-    def _state(self, steps: np.ndarray, curves: np.ndarray) -> dict[str, float | list[float]]:
+    def _state(self, steps: np.ndarray, curves: np.ndarray, replica: int) -> metrics.Values:
         """curves: [M, S, K], of one replica."""
         flat = curves.reshape(len(steps), -1)
         found = {'area_under_curve': area_under_curve(steps, flat)}
-        for step in self._config.ease_of_learning.steps:
+        for step in self._config[self._config.experiment].steps:
             if step <= steps[-1]:
                 found[f'accuracy_at_{step}'] = value_at(steps, flat, step)
-        values: dict[str, float | list[float]] = {}
-        for name, each in found.items():
-            values[name] = float(each.mean())
-            if each.size > 1:
-                values[f'{name}_ci95'] = metrics.bootstrap_interval(each, 1000, seed=0)
-        return values
-
-    def _keep(self, record: EvalRecord, replica: int) -> EvalRecord:
-        """Only a speaker's own listeners are asked: L becomes K."""
-        speakers, listeners = record.correct.shape[1:3]
-        own = np.arange(listeners).reshape(speakers, -1)
-        rows = np.arange(speakers)[:, None]
-        record = record._replace(
-            correct=record.correct[:, rows, own], loss=record.loss[:, rows, own]
-        )
-        return super()._keep(record, replica)
+        return metrics.means(found)
 
     def _start_from(self, members: Population, run_dir: str) -> Population:
         """The first speakers of the other run; listeners are fresh."""
@@ -109,40 +100,36 @@ class EaseOfLearning(PopulationExperiment):
         found = jax.tree.map(lambda x, own: x[:, : own.shape[1]], found, ours)
         return members._replace(speakers=members.speakers._replace(agent=found))
 
+    @classmethod
+    def _following(cls, config: ConfigDict, source: ConfigDict) -> dict[str, Any]:
+        """What a user does not choose: 'group.key' -> value."""
+        speakers = min(config.ease_of_learning.max_speakers, source.population.num_speakers)
+        each = config.ease_of_learning.listeners_per_speaker
+        pairs = tuple((s, s * each + k) for s in range(speakers) for k in range(each))
+        return FROZEN_SPEAKERS | {
+            'population.num_speakers': speakers,
+            'population.num_listeners': speakers * each,
+            'population.pairs_per_step': len(pairs),
+            'population.pairing': 'fixed',
+            'population.pairs': pairs,
+            'population.graph': None,
+            'population.structure': 'mixing',
+            'population.listener_learns': None,
+        }
 
-def _following(config: ConfigDict, source: ConfigDict) -> dict[str, Any]:
-    """What a user does not choose: 'group.key' -> value."""
-    speakers = min(config.ease_of_learning.max_speakers, source.population.num_speakers)
-    each = config.ease_of_learning.listeners_per_speaker
-    pairs = tuple((s, s * each + k) for s in range(speakers) for k in range(each))
-    return {
-        'population.num_speakers': speakers,
-        'population.num_listeners': speakers * each,
-        'population.pairs_per_step': len(pairs),
-        'population.pairing': 'fixed',
-        'population.pairs': pairs,
-        'population.graph': None,
-        'population.structure': 'mixing',
-        'population.speaker_learns': (),
-        'population.listener_learns': None,
-        'loss.speaker.name': 'none',
-        'loss.speaker.entropy': 0.0,
-        'loss.speaker.kl': 0.0,
-        'loss.speaker.length_cost': 0.0,
-        'loss.speaker.length_cost_power': 0.0,
-    }
+    @classmethod
+    def _check(cls, config: ConfigDict) -> None:
+        group: Mapping[str, Any] = config.ease_of_learning
+        for key in ('max_speakers', 'listeners_per_speaker'):
+            require(config, f'ease_of_learning.{key}', group[key] >= 1, 'must be at least 1')
+        check_curve(config)
 
 
-def _check(config: ConfigDict) -> None:
-    group: Mapping[str, Any] = config.ease_of_learning
-    for key in ('max_speakers', 'listeners_per_speaker'):
-        require(config, f'ease_of_learning.{key}', group[key] >= 1, 'must be at least 1')
-    fits = 'voting' not in config.evaluation.metrics
-    sentence = "has 'voting', but listeners of different speakers do not vote: take it off the list"
-    require(config, 'evaluation.metrics', fits, sentence)
-    whole = all(type(step) is int and step >= 1 for step in group['steps'])
-    require(config, 'ease_of_learning.steps', whole, 'must hold whole numbers of at least 1')
-    # The curve is what is logged.
+def check_curve(config: ConfigDict) -> None:
+    """The curve is what is logged."""
+    name = f'{config.experiment}.steps'
+    whole = all(type(step) is int and step >= 1 for step in get(config, name))
+    require(config, name, whole, 'must hold whole numbers of at least 1')
     by_steps = config.interval_type == 'steps'
     require(config, 'interval_type', by_steps, "must be 'steps': the curve is logged by steps")
     logged = config.log_train_data_interval <= config.training_steps

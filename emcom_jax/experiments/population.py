@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from emcom_jax import dynamics, metrics, population, steps, updates
 from emcom_jax.data.bank import draw
-from emcom_jax.evaluation import Evaluator
+from emcom_jax.evaluation.evaluator import Evaluator
 from emcom_jax.evaluation.setting import Setting, read_agents
 from emcom_jax.experiments.validation import Validation
 from emcom_jax.games import AXIS
@@ -38,6 +38,8 @@ class PopulationExperiment(AbstractExperiment):
     stopped: why training ended before `training_steps`, or ''.
     """
 
+    _own_listeners = False  # In evaluation: whether a speaker is asked by its own listeners alone.
+
     def __init__(self, mode: str, init_rng: Array, config: ConfigDict, run: Run):
         super().__init__(mode=mode, init_rng=init_rng)
         self._mode = mode
@@ -47,15 +49,20 @@ class PopulationExperiment(AbstractExperiment):
         self._setting = Setting(config, num_devices=num_devices)
         run.describe(self._setting.source)
         self._game = self._setting.game
-        self._evaluator = Evaluator(self._game, config)
+        self._evaluator = Evaluator(self._game, config, self._own_listeners)
         self._splits = self._setting.source.splits
         self._banks: dict[str, Bank] = {}
-        speaker, listener, shared = (
-            make_optimizer(config.optimizer[role], config.training_steps)
+        frozen = {
+            'speaker': config.loss.speaker.name == 'none',
+            'listener': config.population.listener_learns == (),
+        }
+        optimizers = {
+            role: make_optimizer(config.optimizer[role], config.training_steps)
             for role in ('speaker', 'listener', 'shared')
+        }
+        self._optimizers = population.Optimizers(
+            **{role: None if frozen.get(role) else each for role, each in optimizers.items()}
         )
-        frozen = config.loss.speaker.name == 'none'
-        self._optimizers = population.Optimizers(None if frozen else speaker, listener, shared)
         self._seeds = config.random_seed + np.arange(config.replicas)
         init_keys, self._keys = jax.vmap(lambda i: jax.random.split(jax.random.key(i)))(
             jnp.asarray(self._seeds)
@@ -174,13 +181,9 @@ class PopulationExperiment(AbstractExperiment):
         for number, seed in enumerate(self._seeds.tolist()):
             members = _take(replicas, np.int32(number))
             record = self._evaluator(members, self._bank(split), split, step, seed)
-            values.append(_measure(self._keep(record, number), self._config))
+            self._run.keep_record(record, number)
+            values.append(_measure(record, self._config))
         return metrics.over_replicas(values)
-
-    def _keep(self, record: EvalRecord, replica: int) -> EvalRecord:
-        """Saves a record; returns it."""
-        self._run.keep_record(record, replica)
-        return record
 
     def _validate(self, step: int, show: Callable[[str], None]) -> bool:
         """Validates, and shows it; returns whether this is the best so far."""

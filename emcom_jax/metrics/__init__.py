@@ -130,6 +130,17 @@ def limited(names: Collection[str], max_examples: int) -> dict[str, dict[str, in
     return options
 
 
+def means(values: Mapping[str, np.ndarray]) -> Values:
+    """The mean of each array [n], with its 95 % bootstrap interval (`<name>_ci95`) if n > 1; nan,
+    without an interval, if one of it is nan."""
+    result: Values = {}
+    for name, each in values.items():
+        result[name] = float(each.mean())
+        if each.size > 1 and not np.isnan(each).any():
+            result[f'{name}_ci95'] = bootstrap_interval(each, 1000, seed=0)
+    return result
+
+
 def over_replicas(values: Sequence[Values]) -> Values:
     """The mean of each value over replicas, with its standard error (`<name>_se`) and what it is
     the mean of (`<name>_replicas`, [R]); the values themselves if there is but one replica.
@@ -164,6 +175,7 @@ __all__ = [
     'context_independence',
     'entropy',
     'limited',
+    'means',
     'meaning_abbreviation',
     'message_abbreviation',
     'message_entropy',

@@ -1,5 +1,7 @@
 """Success: how often listeners find what speakers talk about."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from emcom_jax.types import EvalRecord
@@ -38,26 +40,34 @@ def voting_of(record: EvalRecord) -> dict[str, float]:
     return result
 
 
-def bootstrap_interval(values: np.ndarray, num_resamples: int, seed: int) -> list[float]:
-    """The 95 % percentile bootstrap interval [low, high] of the mean of `values`, float [N].
+def bootstrap_interval(
+    values: np.ndarray,
+    num_resamples: int,
+    seed: int,
+    statistic: Callable[[np.ndarray], np.ndarray] = np.asarray,
+) -> list[float]:
+    """The 95 % percentile bootstrap interval [low, high] of the mean of `values`, float [N], or of
+    a statistic of the means of its columns, [N, D]; a row is drawn as a whole.
+
+    statistic: means [n] or [n, D] -> [n], for each of n resamples.
 
     Efron & Tibshirani 1993, ch. 13. N values are drawn with replacement, `num_resamples` times.
     With an accuracy of 0.9 it covers the truth in 95 % of the cases at N = 200, in 89 % at N = 20;
     it has no width when all values are the same.
     """
     values = np.asarray(values)
-    if values.ndim != 1 or values.size == 0 or num_resamples < 1:
+    if values.ndim not in (1, 2) or values.size == 0 or num_resamples < 1:
         raise ValueError(
-            f'bootstrap needs values [N] with N > 0 and at least one resample, got '
+            f'bootstrap needs values [N] or [N, D] with N > 0 and at least one resample, got '
             f'{values.shape} and {num_resamples}.'
         )
     rng = np.random.default_rng(seed)
-    means = np.empty(num_resamples)
+    means = np.empty((num_resamples, *values.shape[1:]))
     rows = max(1, 2**22 // values.size)  # Bounds the memory to 64 MB.
     for start in range(0, num_resamples, rows):
-        size = (min(rows, num_resamples - start), values.size)
-        means[start : start + rows] = values[rng.integers(values.size, size=size)].mean(axis=1)
-    return np.percentile(means, [2.5, 97.5]).tolist()
+        size = (min(rows, num_resamples - start), len(values))
+        means[start : start + rows] = values[rng.integers(len(values), size=size)].mean(axis=1)
+    return np.percentile(statistic(means), [2.5, 97.5]).tolist()
 
 
 def _suffixes(record: EvalRecord) -> list[str]:

@@ -28,6 +28,19 @@ def value_at(steps: np.ndarray, values: np.ndarray, step: float) -> np.ndarray:
     return np.array([np.interp(step, steps, curve) for curve in values.T])
 
 
+def first_step_at(steps: np.ndarray, values: np.ndarray, level: float) -> np.ndarray:
+    """The step at which each of the curves [M, n] first reaches a level, interpolated linearly; the
+    first step where it is there from the beginning, nan where it never is. Returns [n]."""
+    steps, values = _checked(steps, values)
+    result = np.full(values.shape[1], np.nan)
+    for i, curve in enumerate(values.T):
+        for after in np.flatnonzero(curve >= level)[:1]:
+            before = max(after - 1, 0)
+            ends = [before, after]
+            result[i] = np.interp(level, curve[ends], steps[ends]) if before < after else steps[0]
+    return result
+
+
 def _checked(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     steps, values = np.asarray(steps), np.asarray(values, np.float64)
     if steps.ndim != 1 or values.ndim != 2 or len(steps) != len(values) or not len(steps):

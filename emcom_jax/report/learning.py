@@ -1,4 +1,6 @@
-"""Ease of learning: the accuracy of fresh listeners over the steps that they have learnt."""
+"""The accuracy of fresh agents over the steps that they have learnt."""
+
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -6,38 +8,43 @@ from matplotlib.ticker import EngFormatter
 
 from emcom_jax.report.curves import COLORS, FAINT, INK
 
-SPEAKERS = 6  # At most so many have a line of their own.
+GROUPS = 6  # At most so many have a line of their own.
 
 
-def ease_of_learning(steps: np.ndarray, accuracy: np.ndarray, chance: float | None) -> Figure:
-    """Draws a thin line for each listener, a thick one for the mean over a speaker's listeners.
+def learning(
+    steps: np.ndarray, accuracy: np.ndarray, levels: Mapping[str, float | None], whose: str
+) -> Figure:
+    """Draws a thin line for each fresh agent, a thick one for the mean of those of one teacher.
 
     Args:
       steps: [M].
-      accuracy: [M, R, S, K] of the K listeners of each speaker; speakers of several replicas are
-        drawn alike, as so many speakers.
-      chance: the accuracy of guessing, if known.
+      accuracy: [M, R, S, K] of the K fresh agents of each of S teachers; those of several replicas
+        are drawn alike, as so many teachers.
+      levels: label -> an accuracy to compare with, if known.
+      whose: what a teacher is, such as 'speaker'.
     """
-    num_steps, *_, listeners = accuracy.shape
-    curves = accuracy.reshape(num_steps, -1, listeners)
+    num_steps, *_, agents = accuracy.shape
+    curves = accuracy.reshape(num_steps, -1, agents)
     figure = Figure(figsize=(6.8, 4.0), layout='constrained')
     ax = figure.add_subplot()
-    own = curves.shape[1] <= SPEAKERS
-    for speaker in range(curves.shape[1]):
-        color = COLORS[speaker] if own else COLORS[0]
+    own = curves.shape[1] <= GROUPS
+    for number in range(curves.shape[1]):
+        color = COLORS[number] if own else COLORS[0]
         if own:
-            ax.plot(steps, curves[:, speaker], color=color, linewidth=0.5, alpha=0.45)
+            ax.plot(steps, curves[:, number], color=color, linewidth=0.5, alpha=0.45)
         ax.plot(
-            steps, curves[:, speaker].mean(axis=1), color=color, linewidth=1.6 if own else 0.7,
-            alpha=1.0 if own else 0.5, label=f'speaker {speaker}' if own else None,
+            steps, curves[:, number].mean(axis=1), color=color, linewidth=1.6 if own else 0.7,
+            alpha=1.0 if own else 0.5, label=f'{whose} {number}' if own else None,
         )  # fmt: skip
     if not own:
-        ax.plot(steps, curves.mean(axis=(1, 2)), color=INK, linewidth=2, label='mean over speakers')
-    if chance is not None:
-        ax.axhline(chance, color=FAINT, linewidth=1, linestyle=':', label='chance')
-    ax.set_ylim(0, min(1.02, 1.2 * curves.max()))
+        label = f'mean over {whose}s'
+        ax.plot(steps, curves.mean(axis=(1, 2)), color=INK, linewidth=2, label=label)
+    known = {label: level for label, level in levels.items() if level is not None}
+    for (label, level), color in zip(known.items(), (FAINT, INK), strict=False):
+        ax.axhline(level, color=color, linewidth=1, linestyle=':', label=label)
+    ax.set_ylim(0, min(1.02, 1.2 * max([curves.max(), *known.values()])))
     ax.set_xlim(0, steps[-1])
-    ax.set_xlabel('steps of the listener', fontsize=8, color=INK)
+    ax.set_xlabel('updates of the fresh agent', fontsize=8, color=INK)
     ax.set_ylabel('accuracy on the next batch', fontsize=8, color=INK)
     ax.xaxis.set_major_formatter(EngFormatter(sep=''))
     ax.tick_params(labelsize=8, color=FAINT, labelcolor=INK, length=3)

@@ -22,9 +22,21 @@ DPI = 160
 CURVES = """Lines are means. Bands are one standard error over replicas, if there are several;
 else the 95% interval of a validation, or the extremes over the pairs of a training step. Dotted is
 chance. The triangle marks the step whose agents were kept."""
-LEARNING = """How fast fresh listeners acquire each speaker's language: accuracy on batches that
+LEARNING = {  # Experiment -> title and caption.
+    'ease_of_learning': (
+        'Ease of learning',
+        """How fast fresh listeners acquire each speaker's language: accuracy on batches that
 they have not learnt from yet. Thick lines are means over a speaker's listeners, thin ones its
-listeners; many speakers have a thin line each. Dotted is chance."""
+listeners; many speakers have a thin line each. Dotted is chance.""",
+    ),
+    'newcomer': (
+        'Newcomers',
+        """How fast fresh agents learn to communicate with a trained population, in which nobody
+else learns: accuracy on batches that they have not learnt from yet. The thick line is their mean,
+thin ones are newcomers (of several replicas, each has a line). Dotted are chance, and what the
+residents reach with each other.""",
+    ),
+}
 MESSAGES = """What the speakers say of the test split, greedily. A row is a group of referents of
 which the same was said: in full, or, where hardly any message is said twice, at its beginning.
 Further symbols are then the commonest of the group at their position, the paler the rarer, with a
@@ -73,10 +85,13 @@ def make(run_dir: str | Path) -> Report:
         missing.append('There are no learning curves: metrics.jsonl holds nothing to draw.')
     else:
         show(figure, 'learning_curves', 'Learning curves', CURVES)
-    if run.learning.exists():
-        with np.load(run.learning) as curve:
-            figure = learning.ease_of_learning(curve['steps'], curve['accuracy'], _chance(config))
-        show(figure, 'ease_of_learning', 'Ease of learning', LEARNING)
+    experiment = config.get('experiment', 'population')
+    if run.learning(experiment).exists():
+        with np.load(run.learning(experiment)) as curve:
+            steps, accuracy = curve['steps'], curve['accuracy']
+        levels = {'chance': _chance(config), 'residents': _residents(lines)}
+        whose = {'ease_of_learning': 'speaker', 'newcomer': 'population'}[experiment]
+        show(learning.learning(steps, accuracy, levels, whose), experiment, *LEARNING[experiment])
     try:
         shown = 0 if config.get('replicas', 1) > 1 else None  # Of the replicas.
         record = records.load(run.record('test', shown))
@@ -91,7 +106,6 @@ def make(run_dir: str | Path) -> Report:
             missing.append(f'The messages are {record.kind}, which are not shown here.')
 
     path = run.path / 'report.html'
-    changes = changed(config)
     template = Path(__file__).with_name('template.html').read_text()
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -103,8 +117,8 @@ def make(run_dir: str | Path) -> Report:
         table=_table(summary),
         languages=_languages(run, shown),
         pictures=pictures,
-        changes=changes,
-        command=command(_recipe(config), changes),
+        changes=changed(config),
+        command=command(_recipe(config), changed(config, experiment)),
         files=_files(run),
         missing=missing,
     )
@@ -112,12 +126,14 @@ def make(run_dir: str | Path) -> Report:
     return Report(path, missing)
 
 
-def changed(config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """'group.key' -> (value, default) of what a resolved config has unlike `config.base()`.
+def changed(
+    config: Mapping[str, Any], experiment: str = 'population'
+) -> dict[str, tuple[Any, Any]]:
+    """'group.key' -> (value, default) of what a resolved config has unlike `config.base`.
 
     A key without a default has None for it; where the run lies (`run_dir`) is left out.
     """
-    defaults = flatten(strict(config_lib.base().to_dict()))
+    defaults = flatten(strict(config_lib.base(experiment).to_dict()))
     values = flatten(config)
     return {
         key: (value, defaults.get(key))
@@ -202,6 +218,12 @@ def _chance(config: Mapping[str, Any]) -> float | None:
     return 1 / (config['data']['batch_size'] if others is None else 1 + others)
 
 
+def _residents(lines: list[dict[str, Any]]) -> float | None:
+    """What the residents reach with each other, mean over replicas, where newcomers join them."""
+    found = [line['accuracy'] for line in lines if line['split'] == 'residents']
+    return float(np.mean(found)) if found else None
+
+
 def _by_number(name: str) -> tuple[str, int]:
     kind, _, count = name.partition('@')
     return kind, int(count) if count.isdigit() else 0
@@ -223,8 +245,9 @@ def _text(value: Any, interval: Any = None, error: float | None = None) -> str:
 def _files(run: RunDirectory) -> list[str]:
     """The files and folders of a run that a reader may want, as paths in it."""
     paths = [
-        *(run.config, run.metrics, run.summary, run.languages, run.learning, run.messages),
+        *(run.config, run.metrics, run.summary, run.languages, run.messages),
         *(run.path / name for name in corpus.SIDECARS),
+        *(run.learning(experiment) for experiment in LEARNING),
         *sorted(run.records.glob('*.npz')),
         *sorted(run.pictures.glob('*.png')),
         *(run.checkpoints, run.tensorboard),

@@ -42,7 +42,6 @@ class RunDirectory:
         self.records = self.path / 'records'
         self.pictures = self.path / 'pictures'
         self.languages = self.path / 'languages.json'
-        self.learning = self.path / 'ease_of_learning.npz'
         self.tensorboard = self.path / 'tensorboard'
         self._lock: TextIO | None = None
 
@@ -52,6 +51,10 @@ class RunDirectory:
     def record(self, split: str, replica: int | None = None) -> Path:
         """Returns where the record of a split lies, of one replica if there are several."""
         return self.records / (f'{split}.npz' if replica is None else f'{split}.{replica}.npz')
+
+    def learning(self, experiment: str) -> Path:
+        """Returns where the curves of an experiment with fresh agents lie."""
+        return self.path / f'{experiment}.npz'
 
     def read_summary(self) -> dict[str, Any] | None:
         """Returns summary.json, or None if there is none yet."""

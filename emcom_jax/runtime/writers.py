@@ -66,7 +66,7 @@ class Writer:
         """Drops what was written after `step`, from which the run goes on, and what will be written
         again at its end."""
         with self._lock:
-            during = ('train', 'valid')
+            during = ('train', 'valid', 'residents')
             lines = [
                 line
                 for line in read_lines(self._metrics)
