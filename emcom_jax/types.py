@@ -220,6 +220,7 @@ class EvalRecord(NamedTuple):
     split, step: which split, after how many training steps.
     kind: kind of message: 'symbols', 'bits', 'drawings' or 'continuous'.
     vocab_size: V (0 where the kind has no vocabulary).
+    variable_length: whether symbol 0 ends a message (else it is a word like the others).
     messages: [S, N, T] int32, greedy, 0 after the end ('symbols'); [S, N, T, V] float32 otherwise.
     lengths: [S, N] int32, symbols of each message, the end symbol included.
     meanings: [N, D] float32, the referents as stored (no noise).
@@ -237,6 +238,7 @@ class EvalRecord(NamedTuple):
     step: int
     kind: str
     vocab_size: int
+    variable_length: bool
     messages: np.ndarray
     lengths: np.ndarray
     meanings: np.ndarray

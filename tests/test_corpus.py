@@ -19,6 +19,7 @@ def by_hand():
     return make_record(speakers=2, examples=3)._replace(
         messages=messages.astype(np.int32),
         lengths=np.array([[3, 2, 1], [3, 2, 3]], np.int32),
+        variable_length=True,
     )
 
 

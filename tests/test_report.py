@@ -77,6 +77,7 @@ def make_record(kind: str = 'symbols') -> EvalRecord:
         step=100,
         kind=kind,
         vocab_size=5,
+        variable_length=True,
         messages=spoken if kind == 'symbols' else spoken[..., None].astype(np.float32),
         lengths=LENGTHS[said].astype(np.int32),
         meanings=np.random.default_rng(0).random((EXAMPLES, 12)).astype(np.float32),
