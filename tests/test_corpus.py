@@ -79,7 +79,11 @@ def test_metadata_has_the_statistics_of_elcc(tmp_path):
 
 def test_single_symbols_make_a_corpus_without_pairs(tmp_path):
     record = by_hand()
-    short = record._replace(messages=record.messages[:, :, :1], lengths=np.ones((2, 3), np.int32))
+    short = record._replace(
+        messages=record.messages[:, :, :1],
+        lengths=np.ones((2, 3), np.int32),
+        variable_length=False,
+    )
     path = corpus.export(short, tmp_path)
     analysis = json.loads(path.with_name('metadata.json').read_text())['metrics']['analysis']
     assert analysis['2-gram Entropy'] is None

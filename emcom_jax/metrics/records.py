@@ -116,9 +116,9 @@ def load(path: str | os.PathLike) -> EvalRecord:
     return record
 
 
-def _ends(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Whether symbol 0 seems to end messages, bool []."""
+def _ends(arrays: Mapping[str, np.ndarray]) -> np.bool:
+    """Whether symbol 0 seems to end messages."""
     messages, lengths = arrays['messages'], arrays['lengths']
     if str(arrays['kind']) != 'symbols':
-        return np.zeros((), bool)
+        return np.False_
     return np.any(arguments.ended(messages, lengths) & (lengths < messages.shape[-1]))
