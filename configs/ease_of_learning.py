@@ -32,6 +32,7 @@ DEFAULT = {
     'optimizer.listener.schedule': 'constant',
     'evaluation.every': 0,
     'evaluation.metrics': ('accuracy',),
+    'evaluation.interventions': False,  # Listeners are asked by their own speakers alone.
 }
 
 GROUPS = {

@@ -171,7 +171,8 @@ def base() -> ConfigDict:
             'speaker_distance',
         ),
         'train': False,  # Evaluate at the end on the split that is trained on, too.
-        'max_examples': 1000,  # Of a split, in metrics that compare all pairs of messages.
+        'interventions': True,  # At the end, tamper with messages: does anybody listen?
+        'max_examples': 1000,  # Of a split, for interventions and to compare pairs of messages.
         'input_noise': 0.0,
         'channel_noise': 0.0,
         'best_metric': 'accuracy@128',  # On valid; decides the best checkpoint and early stopping.

@@ -247,3 +247,25 @@ class EvalRecord(NamedTuple):
     correct: np.ndarray
     loss: np.ndarray
     vote: np.ndarray
+
+
+class InterventionRecord(NamedTuple):
+    """What became of guesses when messages were tampered with on their way, on the host.
+
+    Each field but two is by the name of the intervention, with an axis `k` for what it does in so
+    many ways: 'intact' (k = 1: nothing was done), 'replaced' (k = T: the symbol at each position),
+    'swapped', 'shuffled', 'silenced' (k = 1). Those that mean nothing for a channel are missing.
+
+    num_candidates: C, or 0 for a task without candidates.
+    altered: name -> [k, S, N] bool, whether the message became another one.
+    correct: name -> [k, S, L, N] float32 in [0, 1], as in `EvalRecord`.
+    change: name -> [k, S, L, N] float32 in [0, 1], total variation distance between the listener's
+        distributions over candidates (or values of a label), tampered with and intact.
+    influence: [S, L, N] float32 bits, what the intact message tells about the guess.
+    """
+
+    num_candidates: int
+    altered: dict[str, np.ndarray]
+    correct: dict[str, np.ndarray]
+    change: dict[str, np.ndarray]
+    influence: np.ndarray

@@ -457,6 +457,10 @@ def test_an_undefined_value_of_one_speaker_spoils_no_other_value():
         'abbreviation',
         'abbreviation_class',
         'abbreviation_attributes',
+        'speaker_consistency_class',
+        'speaker_consistency_class_by_position',
+        'speaker_consistency_attributes',
+        'speaker_consistency_attributes_by_position',
         'positional_disentanglement',
         'bag_of_symbols_disentanglement',
     }

@@ -140,6 +140,9 @@ def _check(config: ConfigDict) -> None:
     fits = 'voting' not in config.evaluation.metrics
     sentence = "has 'voting', but listeners of different speakers do not vote: take it off the list"
     require(config, 'evaluation.metrics', fits, sentence)
+    off = not config.evaluation.interventions
+    sentence = 'must be False: listeners are asked by their own speakers alone'
+    require(config, 'evaluation.interventions', off, sentence)
     whole = all(type(step) is int and step >= 1 for step in group['steps'])
     require(config, 'ease_of_learning.steps', whole, 'must hold whole numbers of at least 1')
     # The curve is what is logged.
