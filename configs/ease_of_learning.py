@@ -32,6 +32,7 @@ DEFAULT = {
     'optimizer.listener.schedule': 'constant',
     'evaluation.every': 0,
     'evaluation.metrics': ('accuracy',),
+    'evaluation.train': True,  # Information loss and co-adaptation are stated of each split.
     'evaluation.interventions': False,  # Listeners are asked by their own speakers alone.
 }
 
@@ -54,7 +55,11 @@ VARIANTS = {
         'evaluation.best_metric': 'accuracy',
     },
     'shuffled': {'channel.shuffled': True},
-    'imagenet': {'data.batch_size': 4096, 'training_steps': 10_000},
+    'imagenet': {
+        'data.batch_size': 4096,
+        'training_steps': 10_000,
+        'evaluation.train': False,  # It is large.
+    },
     'debug': {
         'training_steps': 20,
         'data.batch_size': 16,

@@ -7,16 +7,26 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from emcom_jax import metrics
 from emcom_jax.config import base, get, require
+from emcom_jax.evaluation import Evaluator
+from emcom_jax.evaluation.setting import Setting
 from emcom_jax.experiments.population import PopulationExperiment
-from emcom_jax.metrics.learning import area_under_curve, value_at
+from emcom_jax.metrics.accuracy import with_interval
+from emcom_jax.metrics.learning import (
+    area_under_curve,
+    co_adaptation,
+    information_loss,
+    value_at,
+)
+from emcom_jax.runtime.run import Run
 from emcom_jax.runtime.run_directory import RunDirectory, flatten
 from emcom_jax.runtime.writers import read_lines
-from emcom_jax.types import EvalRecord, Population
+from emcom_jax.types import Agent, Array, EvalRecord, Learner, Population
 
 # What a run of this kind has in common with the one that its speakers come from, unless it is set.
 _SHARED = ('data', 'game', 'channel', 'speaker', 'listener', 'loss.listener', 'evaluation')
@@ -29,6 +39,12 @@ class EaseOfLearning(PopulationExperiment):
 
     The curve is the accuracy of each listener on the batches that it learns from, before it does.
     """
+
+    def __init__(self, mode: str, init_rng: Array, config: ConfigDict, run: Run):
+        super().__init__(mode, init_rng, config, run)
+        # By split and replica: losses [S, K, N] in the last evaluation, and among how many.
+        self._fresh: dict[tuple[str, int], tuple[np.ndarray, int]] = {}
+        self._own: Any = None  # The other run's agents, and what evaluates them.
 
     @classmethod
     def resolve(cls, config: ConfigDict) -> ConfigDict:
@@ -59,11 +75,48 @@ class EaseOfLearning(PopulationExperiment):
         return resolved.lock()
 
     def conclude(self) -> dict[str, Any]:
-        """Reads the curves off what was logged; keeps them, and states them in numbers."""
+        """Reads the curves off what was logged; keeps them, and states them in numbers, with the
+        losses of fresh listeners and those of the speakers' own in the end."""
         steps, curves = self._curves()
         self._run.keep_arrays(self._run.directory.learning, steps=steps, accuracy=curves)
         values = [self._state(steps, replica) for replica in np.moveaxis(curves, 1, 0)]
+        for split in self.splits:
+            own = self._own_losses(split)
+            for replica, found in enumerate(values):
+                fresh, count = self._fresh[split, replica]
+                name = f'{split}@{count}' if count else split
+                found |= with_interval(f'information_loss_{name}', information_loss(fresh))
+                if own is not None:
+                    both = co_adaptation(own[replica], fresh)
+                    found |= with_interval(f'co_adaptation_{name}', both)
         return {'ease_of_learning': metrics.over_replicas(values)}
+
+    def _own_losses(self, split: str) -> list[np.ndarray] | None:
+        """Losses [S, M, N] of the speakers' own listeners for each replica, nan for a listener that
+        did not learn from a speaker, with the candidates of `_fresh`; None if they learnt another
+        task, or did not learn."""
+        theirs = RunDirectory(self._config.from_run).load_config()
+        learnt = _learnt(theirs.population)[: self._config.population.num_speakers]
+        if not _same_task(self._config, theirs) or not learnt.any(axis=1).all():
+            return None
+        if self._own is None:
+            setting = Setting(theirs, self._setting.source)
+            agents = self._read_agents(self._config.from_run, setting.shapes())
+            self._own = Evaluator(setting.game, self._config), agents
+        evaluator, agents = self._own
+        losses = []
+        for replica, seed in enumerate(self._seeds.tolist()):
+            one = jax.tree.map(lambda leaf, r=replica: leaf[r], agents)
+            speakers = jax.tree.map(lambda leaf: leaf[: len(learnt)], one['speakers'])
+            members = Population(
+                speakers=_no_learner(speakers),
+                listeners=_no_learner(one['listeners']),
+                targets={},
+                shared=_no_learner(Agent({}, {})),
+            )
+            record = evaluator(members, self._bank(split), split, 0, seed)
+            losses.append(np.where(learnt[..., None], record.loss[-1], np.nan))
+        return losses
 
     def _curves(self) -> tuple[np.ndarray, np.ndarray]:
         """Steps [M] and accuracy [M, R, S, K] of each speaker's listeners."""
@@ -98,6 +151,7 @@ class EaseOfLearning(PopulationExperiment):
         record = record._replace(
             correct=record.correct[:, rows, own], loss=record.loss[:, rows, own]
         )
+        self._fresh[record.split, replica] = record.loss[-1], record.num_candidates[-1]
         return super()._keep(record, replica)
 
     def _start_from(self, members: Population, run_dir: str) -> Population:
@@ -131,6 +185,37 @@ def _following(config: ConfigDict, source: ConfigDict) -> dict[str, Any]:
         'loss.speaker.length_cost': 0.0,
         'loss.speaker.length_cost_power': 0.0,
     }
+
+
+def _no_learner(agent: Agent) -> Learner:
+    """Agents that are only evaluated."""
+    nothing = jnp.zeros(())
+    return Learner(agent, (), nothing, nothing)
+
+
+def _same_task(config: ConfigDict, source: ConfigDict) -> bool:
+    """Whether listeners of both runs are asked the same about the same messages."""
+    ours, theirs = (flatten(each.to_dict()) for each in (config, source))
+    groups = ('data.', 'game.', 'channel.', 'loss.listener.')
+    return all(
+        theirs.get(key) == value
+        for key, value in ours.items()
+        if key.startswith(groups) and key not in ('data.batch_size', 'data.path')
+    )
+
+
+def _learnt(group: ConfigDict) -> np.ndarray:
+    """Which listeners learnt from games with which speakers, by a population group: bool [S, L]."""
+    learnt = np.ones((group.num_speakers, group.num_listeners), bool)
+    if group.structure != 'mixing':
+        learnt = np.eye(group.num_speakers, dtype=bool)
+    for name in ('pairs', 'graph', 'listener_learns'):
+        if group[name] is not None:
+            listed = np.zeros_like(learnt)
+            for speaker, listener in group[name]:
+                listed[speaker, listener] = True
+            learnt &= listed
+    return learnt
 
 
 def _check(config: ConfigDict) -> None:

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from emcom_jax.metrics.accuracy import bootstrap_interval
+from emcom_jax.metrics.accuracy import bootstrap_interval, with_interval
 from emcom_jax.types import InterventionRecord
-
 
 VALUES = (  # The names, but for the number of candidates, of all that is stated.
     'intervention_examples',
@@ -54,8 +53,7 @@ def listening_of(
     values: dict[str, Any] = {'intervention_examples': float(record.influence.shape[-1])}
 
     def state(name: str, by_referent: np.ndarray) -> None:
-        values[f'{name}{suffix}'] = float(by_referent.mean(dtype=np.float64))
-        values[f'{name}{suffix}_ci95'] = bootstrap_interval(by_referent, num_resamples, seed)
+        values.update(with_interval(f'{name}{suffix}', by_referent, num_resamples, seed))
 
     for name in record.correct:
         state(f'accuracy_{name}', _by_referent(record, record.correct, name))

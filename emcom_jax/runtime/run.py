@@ -132,7 +132,7 @@ def train(experiment_class: type[AbstractExperiment], config: ConfigDict, run: R
             summary[split] = experiment.evaluate_on(split, state.global_step)
             if preemption.requested:
                 raise Preempted(preemption.requested, step)
-            if split != 'valid':
+            if split not in ('train', 'valid'):  # Lines of these are of training.
                 run.log(state.global_step, split, summary[split])
     summary |= experiment.conclude()
     if run.writer is not None:
