@@ -61,18 +61,24 @@ def _alone(message: Message) -> Message:
     return jax.tree.map(lambda leaf: leaf[None], message)
 
 
-_SPELT = ('symbols', 'continuous')  # Kinds of message that have a vector or symbol at a position.
+def _has_words(game: Game) -> bool:
+    """Whether there are words to choose from; real vectors come from no vocabulary."""
+    return game.kind == 'symbols' and game.vocab_size > 1 + game.variable_length
+
+
+def _is_spelt(game: Game) -> bool:
+    """Whether positions carry something that may differ from one to the next."""
+    return _has_words(game) or game.kind == 'continuous'
+
 
 INTERVENTIONS: dict[str, Intervention] = {
     'intact': Intervention(_intact, lambda game, length: True),
-    'replaced': Intervention(
-        _replaced,
-        # Where there is another word; real vectors come from no vocabulary.
-        lambda game, length: game.kind == 'symbols' and game.vocab_size > 1 + game.variable_length,
-    ),
-    'swapped': Intervention(_swapped, lambda game, length: game.kind in _SPELT and length > 1),
+    'replaced': Intervention(_replaced, lambda game, length: _has_words(game)),
+    'swapped': Intervention(_swapped, lambda game, length: _is_spelt(game) and length > 1),
     'shuffled': Intervention(_shuffled, lambda game, length: True),
-    'silenced': Intervention(_silenced, lambda game, length: game.kind in _SPELT),
+    'silenced': Intervention(
+        _silenced, lambda game, length: game.kind in ('symbols', 'continuous')
+    ),
 }
 
 
