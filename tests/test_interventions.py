@@ -283,16 +283,15 @@ def test_values_by_hand():
     altered = {'replaced': np.array([[[1, 1, 0, 1]], [[0, 1, 0, 1]], [[0, 0, 0, 0]]], bool)}
     altered['intact'] = np.zeros((1, 1, 4), bool)
     correct = {'intact': np.ones((1, 1, 2, 4), np.float32)}
-    correct['intact'][..., 2] = 0
     correct['replaced'] = np.repeat(correct['intact'], 3, axis=0)
     correct['replaced'][0, 0, :, 0] = 0  # Referent 0 is lost by the first symbol ...
     correct['replaced'][1, 0, 1, 1] = 0  # ... referent 1 by the second, for one listener.
     change = {name: 1 - each for name, each in correct.items()}
     record = InterventionRecord(0, altered, correct, change, np.ones((1, 2, 4), np.float32))
     values = metrics.listening_of(record, num_resamples=20)
-    assert values['accuracy_intact'] == 0.75
-    # 0, (1 + 1/2) / 2, the 0 of a message without words, 1.
-    assert values['accuracy_replaced'] == pytest.approx((0 + 0.75 + 0 + 1) / 4)
+    assert values['accuracy_intact'] == 1
+    # A message without words stays as it was.
+    assert values['accuracy_replaced'] == pytest.approx((0 + 0.75 + 1 + 1) / 4)
     drop = values['accuracy_drop_by_position']
     np.testing.assert_allclose(drop, [1 / 3, 1 / 4, np.nan])
     assert np.isnan(values['accuracy_drop_by_position_ci95'][2]).all()
