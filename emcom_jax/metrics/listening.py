@@ -47,7 +47,7 @@ def listening_of(
       `accuracy_drop_by_position@C` in [-1, 1], what replacing that symbol costs; and
       `guess_change_by_position@C`.
 
-    Each has its interval (`<name>_ci95`), from resampled referents. Checked by hand at N = 2, 4, 27.
+    Each has its interval (`<name>_ci95`), from resampled referents. Checked by hand at N = 4, 27.
     """
     suffix = f'@{record.num_candidates}' if record.num_candidates else ''
     values: dict[str, Any] = {'intervention_examples': float(record.influence.shape[-1])}
