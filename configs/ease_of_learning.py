@@ -35,7 +35,11 @@ VARIANTS = {
         'evaluation.best_metric': 'accuracy',
     },
     'shuffled': {'channel.shuffled': True},
-    'imagenet': {'data.batch_size': 4096, 'training_steps': 10_000},
+    'imagenet': {
+        'data.batch_size': 4096,
+        'training_steps': 10_000,
+        'evaluation.train': False,  # It is large.
+    },
     'debug': {
         'training_steps': 20,
         'data.batch_size': 16,

@@ -9,6 +9,7 @@
     partitioned   listeners that learn from their own speaker alone, in populations of 1 to 8
     generations   iterated learning: does it raise topographic similarity?
     worlds        attribute worlds: which combinations never heard of are understood?
+    debug         seconds; combines with the others: debug,kl
 
 Seeds are replicas, so that runs of one claim are paired by seed.
 """
@@ -52,7 +53,7 @@ FEATURES = {
     'evaluation.best_metric': 'accuracy@1024',
 }
 
-VARIANTS: dict[str, dict[str, Any]] = {
+CLAIMS: dict[str, dict[str, Any]] = {
     'kl': FEATURES
     | CONSTANT
     | {
@@ -127,5 +128,20 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def get_config(variant: str = '') -> ConfigDict:
-    return config_lib.recipe(variant, {name: DEFAULT | own for name, own in VARIANTS.items()})
+DEBUG = {
+    'replicas': 2,
+    'training_steps': 20,
+    'log_train_data_interval': 10,
+    'save_checkpoint_interval': 10,
+    'data.batch_size': 32,
+    'speaker.hidden_size': 8,
+    'listener.hidden_size': 8,
+    'listener.projection_sizes': (8,),
+    'evaluation.every': 10,
+}
+
+VARIANTS = {name: DEFAULT | changes for name, changes in CLAIMS.items()} | {'debug': DEBUG}
+
+
+def get_config(variant: str = 'generations') -> ConfigDict:
+    return config_lib.recipe(variant, VARIANTS)

@@ -97,14 +97,65 @@ def corrupt(
         return hit, jax.random.randint(shift_key, shape, 1, count)
 
     hit, shift = jax.vmap(draw)(draws.example_keys(key, index))
+    return _replaced(message, hit, shift, vocab_size, first)
+
+
+def replace(
+    key: Key, index: Array, message: Message, vocab_size: int, place: Array, variable_length: bool
+) -> Message:
+    """Replaces the symbol at one place, int32 [], by another one drawn uniformly (`corrupt` at rate
+    1, there alone). A message without content there stays as it is, so lengths stay."""
+    first = END + 1 if variable_length else 0
+    shift = jax.vmap(lambda k: jax.random.randint(k, (), 1, vocab_size - first))(
+        draws.example_keys(key, index)
+    )
+    length = message.symbols.shape[1]
+    hit = jnp.broadcast_to(jnp.arange(length) == place, message.symbols.shape)
+    return _replaced(message, hit, jnp.repeat(shift[:, None], length, 1), vocab_size, first)
+
+
+def _replaced(message: Message, hit: Array, shift: Array, vocab_size: int, first: int) -> Message:
+    """Replaces symbols where hit, bool [B, T], each by the one that follows it by a shift, int32
+    [B, T] from 1 up, in the circle of symbols from `first` up; those below stay."""
     hit &= message.symbols >= first  # After the end all symbols are `END`, so none is hit.
-    other = first + (message.symbols - first + shift) % count
+    other = first + (message.symbols - first + shift) % (vocab_size - first)
     symbols = jnp.where(hit, other, message.symbols)
     if message.relaxed is None:
         return message._replace(symbols=symbols)
     vectors = jax.nn.one_hot(other, vocab_size, dtype=message.relaxed.dtype)
     relaxed = jnp.where(hit[..., None], vectors, message.relaxed)
     return message._replace(symbols=symbols, relaxed=relaxed)
+
+
+def swap(key: Key, index: Array, message: Message, variable_length: bool) -> Message:
+    """Exchanges what stands at two places, drawn for each message from those with content. A
+    message with fewer than two stays as it is; the end does not move."""
+    batch, length = message.symbols.shape
+    content = message.mask > 0
+    if variable_length:
+        content &= message.symbols != END
+    drawn = jax.vmap(lambda k: jax.random.uniform(k, (length,)))(draws.example_keys(key, index))
+    places = jnp.argsort(jnp.where(content, drawn, 2.0), axis=1)  # Those with content come first.
+    one, other = places[:, :1], places[:, 1:2]
+    order = jnp.broadcast_to(jnp.arange(length), (batch, length))
+    exchanged = jnp.where(order == one, other, jnp.where(order == other, one, order))
+    order = jnp.where(content.sum(axis=1, keepdims=True) > 1, exchanged, order)
+    relaxed = message.relaxed
+    if relaxed is not None:
+        relaxed = jnp.take_along_axis(relaxed, order[..., None], axis=1)
+    return message._replace(
+        symbols=jnp.take_along_axis(message.symbols, order, axis=1), relaxed=relaxed
+    )
+
+
+def silence(message: Message, variable_length: bool) -> Message:
+    """Returns messages that are all alike: nothing but the end symbol where there is one, else T
+    times symbol 0; vectors, but those of the end symbol, are zeros."""
+    symbols = jnp.zeros_like(message.symbols)
+    relaxed = None if message.relaxed is None else jnp.zeros_like(message.relaxed)
+    if relaxed is not None and variable_length:
+        relaxed = relaxed.at[..., END].set(1.0)  # It ends at once.
+    return make_message(symbols, relaxed, variable_length)
 
 
 def shuffle(key: Key, message: Message) -> Message:

@@ -27,6 +27,8 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         'optimizer.listener.schedule': 'constant',
         'evaluation.every': 0,
         'evaluation.metrics': ('accuracy',),
+        'evaluation.train': True,  # Information loss and co-adaptation are stated of each split.
+        'evaluation.interventions': False,  # Listeners are asked by their own speakers alone.
     },
     'newcomer': {
         'training_steps': 2000,
@@ -39,6 +41,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         'optimizer.listener.warmup_steps': 0,
         'evaluation.every': 0,
         'evaluation.metrics': ('accuracy',),
+        'evaluation.interventions': False,
     },
 }
 
@@ -256,7 +259,8 @@ def _base() -> ConfigDict:
             'speaker_distance',
         ),
         'train': False,  # Evaluate at the end on the split that is trained on, too.
-        'max_examples': 1000,  # Of a split, in metrics that compare all pairs of messages.
+        'interventions': True,  # At the end, tamper with messages: does anybody listen?
+        'max_examples': 1000,  # Of a split, for interventions and to compare pairs of messages.
         'input_noise': 0.0,
         'channel_noise': 0.0,
         'best_metric': 'accuracy@128',  # On valid; decides the best checkpoint and early stopping.

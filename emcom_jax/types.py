@@ -220,6 +220,7 @@ class EvalRecord(NamedTuple):
     split, step: which split, after how many training steps.
     kind: kind of message: 'symbols', 'bits', 'drawings' or 'continuous'.
     vocab_size: V (0 where the kind has no vocabulary).
+    variable_length: whether symbol 0 ends a message (else it is a word like the others).
     messages: [S, N, T] int32, greedy, 0 after the end ('symbols'); [S, N, T, V] float32 otherwise.
     lengths: [S, N] int32, symbols of each message, the end symbol included.
     meanings: [N, D] float32, the referents as stored (no noise).
@@ -237,6 +238,7 @@ class EvalRecord(NamedTuple):
     step: int
     kind: str
     vocab_size: int
+    variable_length: bool
     messages: np.ndarray
     lengths: np.ndarray
     meanings: np.ndarray
@@ -245,3 +247,25 @@ class EvalRecord(NamedTuple):
     correct: np.ndarray
     loss: np.ndarray
     vote: np.ndarray
+
+
+class InterventionRecord(NamedTuple):
+    """What became of guesses when messages were tampered with on their way, on the host.
+
+    Each field but two is by the name of the intervention, with an axis `k` for what it does in so
+    many ways: 'intact' (k = 1: nothing was done), 'replaced' (k = T: the symbol at each position),
+    'swapped', 'shuffled', 'silenced' (k = 1). Those that mean nothing for a channel are missing.
+
+    num_candidates: C, or 0 for a task without candidates.
+    altered: name -> [k, S, N] bool, whether the message became another one.
+    correct: name -> [k, S, L, N] float32 in [0, 1], as in `EvalRecord`.
+    change: name -> [k, S, L, N] float32 in [0, 1], total variation distance between the listener's
+        distributions over candidates (or values of a label), tampered with and intact.
+    influence: [S, L, N] float32 bits, what the intact message tells about the guess.
+    """
+
+    num_candidates: int
+    altered: dict[str, np.ndarray]
+    correct: dict[str, np.ndarray]
+    change: dict[str, np.ndarray]
+    influence: np.ndarray

@@ -137,6 +137,7 @@ def make_record(
         step=12,
         kind=kind,
         vocab_size=vocab_size,
+        variable_length=False,
         messages=messages,
         lengths=lengths,
         meanings=rng.standard_normal((examples, 6)).astype(np.float16),

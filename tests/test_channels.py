@@ -222,6 +222,61 @@ def test_a_replaced_symbol_carries_no_gradient(relaxed, variable_length):
     np.testing.assert_array_equal(arrived.relaxed[~kept], np.eye(V)[arrived.symbols[~kept]])
 
 
+# --- interventions --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('place', [0, T - 1])
+def test_a_symbol_is_replaced_at_one_place(message, variable_length, place):
+    replace = jax.jit(channels.replace, static_argnums=(3, 5))
+    key, index = jax.random.key(1), jnp.arange(400)
+    changed = jax.device_get(replace(key, index, message, V, place, variable_length))
+    hit = content_of(message, variable_length) & (np.arange(T) == place)
+    assert hit.any()
+    np.testing.assert_array_equal(changed.symbols != message.symbols, hit)
+    np.testing.assert_array_equal(changed.mask, message.mask)
+    np.testing.assert_array_equal(changed.end, message.end)
+    first = channels.END + 1 if variable_length else 0
+    for symbol in range(first, V):
+        said = changed.symbols[hit & (message.symbols == symbol)]
+        others = np.delete(np.bincount(said, minlength=V), [*range(first), symbol])
+        assert others.sum() == len(said) and scipy.stats.chisquare(others).pvalue > 1e-3
+
+
+def test_two_symbols_are_swapped_and_the_end_stays(message, variable_length):
+    swap = jax.jit(channels.swap, static_argnums=3)
+    swapped = jax.device_get(swap(jax.random.key(1), jnp.arange(400), message, variable_length))
+    np.testing.assert_array_equal(np.sort(swapped.symbols), np.sort(message.symbols))
+    moved = swapped.symbols != message.symbols
+    assert set(moved.sum(1)) == {0, 2}
+    content = content_of(message, variable_length)
+    assert not (moved & ~content).any()
+    np.testing.assert_array_equal(swapped.end, message.end)
+    # Of messages that are all content, each pair of places is as likely as the others.
+    distinct = jnp.broadcast_to(jnp.arange(1, T + 1), (2400, T))
+    full = make_message(distinct, None, variable_length)
+    drawn = swap(jax.random.key(2), jnp.arange(2400), full, variable_length).symbols
+    pairs, counts = np.unique(np.asarray(drawn), axis=0, return_counts=True)
+    assert len(pairs) == T * (T - 1) // 2 and scipy.stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_vectors_are_swapped_and_silenced_like_symbols(relaxed):
+    message = make_message(channels.choose(relaxed), relaxed, variable_length=False)
+    swapped = channels.swap(jax.random.key(1), jnp.arange(B), message, variable_length=False)
+    np.testing.assert_array_equal(channels.choose(swapped.relaxed), swapped.symbols)
+    assert (swapped.relaxed != relaxed).any((1, 2)).all()
+    assert not channels.silence(message, variable_length=False).relaxed.any()
+    ended = channels.silence(message, variable_length=True)
+    np.testing.assert_array_equal(ended.end, np.eye(T)[:1].repeat(B, 0))
+
+
+def test_silence_is_one_message_and_says_nothing(message, variable_length):
+    silent = channels.silence(message, variable_length)
+    assert not silent.symbols.any()
+    length = 1 if variable_length else T
+    np.testing.assert_array_equal(silent.mask.sum(1), np.full(400, length))
+    np.testing.assert_array_equal(silent.end, np.eye(T)[[length - 1]].repeat(400, 0))
+
+
 # --- draws ----------------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ def by_hand():
     return make_record(speakers=2, examples=3)._replace(
         messages=messages.astype(np.int32),
         lengths=np.array([[3, 2, 1], [3, 2, 3]], np.int32),
+        variable_length=True,
     )
 
 
@@ -78,7 +79,11 @@ def test_metadata_has_the_statistics_of_elcc(tmp_path):
 
 def test_single_symbols_make_a_corpus_without_pairs(tmp_path):
     record = by_hand()
-    short = record._replace(messages=record.messages[:, :, :1], lengths=np.ones((2, 3), np.int32))
+    short = record._replace(
+        messages=record.messages[:, :, :1],
+        lengths=np.ones((2, 3), np.int32),
+        variable_length=False,
+    )
     path = corpus.export(short, tmp_path)
     analysis = json.loads(path.with_name('metadata.json').read_text())['metrics']['analysis']
     assert analysis['2-gram Entropy'] is None

@@ -18,9 +18,15 @@ from configs import ease_of_learning as recipe
 from configs import newcomer
 from emcom_jax import config as config_lib
 from emcom_jax import updates
+from emcom_jax.experiments import ease_of_learning as experiment
 from emcom_jax.experiments.ease_of_learning import EaseOfLearning
 from emcom_jax.experiments.newcomer import Newcomer
-from emcom_jax.metrics.learning import area_under_curve, value_at
+from emcom_jax.metrics.learning import (
+    area_under_curve,
+    co_adaptation,
+    information_loss,
+    value_at,
+)
 from emcom_jax.population import init_population, make_meetings
 from emcom_jax.report import page
 from emcom_jax.report.learning import learning
@@ -53,6 +59,51 @@ def test_curves_must_have_increasing_steps_and_fitting_values():
         area_under_curve(np.array([1, 1]), np.zeros((2, 1)))
     with pytest.raises(ValueError, match=r'got \(2,\) and \(3, 1\)'):
         area_under_curve(np.array([1, 2]), np.zeros((3, 1)))
+
+
+# --- what is due to the language, and what to its listeners ---------------------------------------
+
+
+def test_losses_are_means_over_the_listeners_of_a_speaker_and_then_over_speakers():
+    fresh = np.array([[[1.0, 2.0]], [[3.0, 6.0]]])  # Two speakers with a listener each.
+    own = np.array([[[1.0, 1.0], [np.nan] * 2], [[2.0, 1.0], [4.0, 3.0]]])
+    np.testing.assert_allclose(information_loss(fresh), [2, 4])
+    np.testing.assert_allclose(co_adaptation(own, fresh), [(1 + 3) / 2 - 2, (1 + 2) / 2 - 4])
+    np.testing.assert_array_equal(co_adaptation(fresh, fresh), [0, 0])
+    with pytest.raises(ValueError, match='of the same speakers and referents'):
+        co_adaptation(own[:1], fresh)
+    with pytest.raises(ValueError, match='none of them empty'):
+        information_loss(fresh[:0])
+
+
+@pytest.mark.parametrize(
+    ('changes', 'expected'),
+    [
+        ({}, [[1, 1], [1, 1]]),
+        ({'structure': 'isolated'}, [[1, 0], [0, 1]]),
+        ({'structure': 'partitioned'}, [[1, 0], [0, 1]]),
+        ({'graph': ((0, 0), (0, 1), (1, 1))}, [[1, 1], [0, 1]]),
+        ({'pairing': 'fixed', 'pairs': ((0, 1), (1, 0))}, [[0, 1], [1, 0]]),
+        ({'listener_learns': ()}, [[0, 0], [0, 0]]),
+    ],
+)
+def test_own_listeners_are_those_that_learnt_from_the_speaker(changes, expected):
+    changes = {'num_speakers': 2, 'num_listeners': 2} | changes
+    config = tiny_config({f'population.{key}': value for key, value in changes.items()})
+    np.testing.assert_array_equal(experiment._learnt(config.population), expected)
+
+
+def test_only_listeners_with_the_same_task_are_compared():
+    source = tiny_config()
+    for key, value, same in (
+        ('data.batch_size', 32, True),
+        ('listener.hidden_size', 32, True),
+        ('data.name', 'concepts', False),
+        ('channel.shuffled', True, False),
+        ('loss.listener.name', 'classification', False),
+        ('loss.listener.temperature', 0.7, False),
+    ):
+        assert experiment._same_task(tiny_config({key: value}), source) == same, key
 
 
 @pytest.mark.parametrize(('replicas', 'lines'), [(1, 2 * (1 + 3) + 1), (4, 8 + 1 + 1)])
@@ -123,6 +174,7 @@ def test_what_is_set_is_not_taken(source_run):
         ({'loss.speaker.entropy': 0.01}, 'follows from ease_of_learning'),
         ({'interval_type': 'secs'}, 'the curve is logged by steps'),
         ({'log_train_data_interval': 2001}, 'at most training_steps=2000'),
+        ({'evaluation.interventions': True}, 'by their own speakers alone'),
         ({'ease_of_learning.max_speakers': 0}, 'at least 1'),
         ({'ease_of_learning.listeners_per_speaker': 0}, 'at least 1'),
         ({'ease_of_learning.steps': (0,)}, 'whole numbers of at least 1'),

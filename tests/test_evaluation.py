@@ -22,7 +22,7 @@ class Tables:
     """Speakers and listeners that know every referent by its row: a speaker what to say of it, a
     listener what to make of it. Candidates are what the listener sees."""
 
-    kind, vocab_size, reads_target = 'symbols', 6, False
+    kind, vocab_size, variable_length, reads_target = 'symbols', 6, True, False
 
     def __init__(self, label=None):
         self.has_candidates = label is None

@@ -423,15 +423,20 @@ def test_the_end_symbol_is_no_word():
     room = said._replace(  # Longer, so that no message fills what there is room for.
         messages=np.pad(said.messages, ((0, 0), (0, 0), (0, 1))), lengths=said.lengths
     )
-    ended = room._replace(lengths=room.lengths + 1)
+    ended = room._replace(lengths=room.lengths + 1, variable_length=True)
     np.testing.assert_array_equal(arguments.content_lengths(ended), said.lengths)
     names = ['context_independence', 'concept_best_matching', 'segmentation']
     expected, got = metrics.compute(room, names), metrics.compute(ended, names)
     for name, value in expected.items():
         assert got[name] == pytest.approx(value, nan_ok=True), name
-    # Where all messages have one length, symbol 0 is a word like the others.
-    full = said._replace(lengths=np.full_like(said.lengths, 5))
-    np.testing.assert_array_equal(arguments.content_lengths(full), full.lengths)
+    # A message that fills what there is room for may end without it.
+    full = said._replace(lengths=np.full_like(said.lengths, 5), variable_length=True)
+    last = full.messages[..., -1]
+    np.testing.assert_array_equal(arguments.content_lengths(full), 5 - (last == 0))
+    assert 0 < np.mean(last == 0) < 1
+    # Where it ends nothing, it is a word like the others.
+    words = full._replace(variable_length=False)
+    np.testing.assert_array_equal(arguments.content_lengths(words), full.lengths)
 
 
 # --- languages to compare with --------------------------------------------------------------------
@@ -472,9 +477,10 @@ def test_random_language_keeps_lengths_and_ends_and_uses_all_symbols_alike():
     ended = record._replace(
         messages=np.where(np.arange(5) == record.lengths[..., None] - 1, 0, record.messages).astype(
             np.int32
-        )
+        ),
+        variable_length=True,
     )
-    for known, first in ((record, 1), (ended, 1)):
+    for known, first in ((record, 0), (ended, 1)):
         made = references.random_language(known, seed=1)
         np.testing.assert_array_equal(made.lengths, known.lengths)
         words = arguments.content_lengths(known)

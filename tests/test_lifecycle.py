@@ -99,9 +99,16 @@ def test_a_run_leaves_everything_it_promises(straight: Path):
     for split in ('valid', 'test'):
         low, high = summary[split]['accuracy@16_ci95']
         assert 0 <= low <= summary[split]['accuracy@16'] <= high <= 1
+        # Messages as they were said are judged as ever.
+        intact = summary[split]['accuracy_intact@16']
+        assert intact == pytest.approx(summary[split]['accuracy@16'])
+        assert len(summary[split]['guess_change_by_position@16']) == 3
     steps = [(line['step'], line['split']) for line in lines(straight)]
     assert [(10, 'train'), (20, 'train'), (30, 'train')] == [x for x in steps if x[1] == 'train']
     assert {(0, 'valid'), (20, 'valid'), (30, 'valid')} < set(steps)
+    # A validation does not tamper.
+    assert not any('accuracy_intact@16' in x for x in lines(straight) if x['split'] == 'valid')
+    assert (straight / 'pictures' / 'usage.png').exists()
     assert (straight / 'records' / 'test.npz').exists()
     assert list((straight / 'tensorboard').iterdir())
     assert (straight / 'report.html').exists()
@@ -188,6 +195,7 @@ def test_fresh_listeners_learn_the_language_of_frozen_speakers(straight: Path, t
         f'--config={ROOT / "configs" / "ease_of_learning.py"}:debug',
         f'--config.from_run={straight}',
         f'--config.run_dir={run}',
+        '--config.random_seed=42',  # Among the candidates of the other run.
     ]
     code, output, errors = finish(arguments)
     assert code == 0, errors
@@ -200,6 +208,17 @@ def test_fresh_listeners_learn_the_language_of_frozen_speakers(straight: Path, t
     np.testing.assert_allclose(values['accuracy_at_20'], at_20, rtol=1e-6)
     low, high = values['area_under_curve_ci95']
     assert low <= values['area_under_curve'] <= high
+    # What is due to the language and what to its own listeners are their loss together.
+    summary = json.loads((run / 'summary.json').read_text())
+    theirs = json.loads((straight / 'summary.json').read_text())
+    for split in ('valid', 'test'):
+        name = f'{split}@16'
+        assert values[f'information_loss_{name}'] == pytest.approx(summary[split]['loss@16'])
+        both = values[f'information_loss_{name}'] + values[f'co_adaptation_{name}']
+        assert both == pytest.approx(theirs[split]['loss@16'], rel=1e-4)
+        low, high = values[f'co_adaptation_{name}_ci95']
+        assert low < values[f'co_adaptation_{name}'] < high
+    assert {'information_loss_train@16', 'co_adaptation_train@16'} < set(values)
     # The speakers are those of the other run, to the bit, with nothing that they could learn by.
     best = json.loads((straight / 'summary.json').read_text())['best_step']
     ours, theirs = parameters(run), parameters(straight, best)

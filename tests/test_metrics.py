@@ -457,6 +457,10 @@ def test_an_undefined_value_of_one_speaker_spoils_no_other_value():
         'abbreviation',
         'abbreviation_class',
         'abbreviation_attributes',
+        'speaker_consistency_class',
+        'speaker_consistency_class_by_position',
+        'speaker_consistency_attributes',
+        'speaker_consistency_attributes_by_position',
         'positional_disentanglement',
         'bag_of_symbols_disentanglement',
     }
@@ -508,6 +512,28 @@ def test_a_record_comes_back_exactly_as_it_was(tmp_path):
             assert np.asarray(x).dtype == np.asarray(y).dtype
     names = list(metrics.METRICS)
     assert metrics.compute(loaded, names) == metrics.compute(record, names)
+
+
+@pytest.mark.parametrize('flag', [True, False])
+def test_whether_symbol_0_ends_messages_is_kept_and_else_guessed(tmp_path, flag):
+    path = tmp_path / 'valid.npz'
+    record = make_record()
+    last = np.arange(5) == record.lengths[..., None] - 1
+    messages = np.where(last & (record.lengths[..., None] < 5), 0, record.messages)
+    record = record._replace(messages=messages.astype(np.int32), variable_length=flag)
+    records.save(record, path)
+    assert records.load(path).variable_length is flag
+    # An older record does not say.
+    with np.load(path) as file:
+        old = {name: file[name] for name in file.files if name != 'variable_length'}
+    np.savez(path, **old)
+    assert records.load(path).variable_length is True
+    for others in (
+        {'messages': make_record().messages},  # Nothing ends with it ...
+        {'lengths': np.full_like(record.lengths, 5)},  # ... or nothing ends before T.
+    ):
+        np.savez(path, **old | others)
+        assert records.load(path).variable_length is False
 
 
 def test_a_failed_save_leaves_the_old_record_and_nothing_else(tmp_path, monkeypatch):

@@ -17,9 +17,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from emcom_jax import config as config_lib
-from emcom_jax.metrics import records
+from emcom_jax.metrics import compute, records
 from emcom_jax.report import __main__ as command_line
-from emcom_jax.report import curves, make_report, messages
+from emcom_jax.report import curves, make_report, messages, usage
 from emcom_jax.runtime.files import write_json
 from emcom_jax.runtime.run_directory import RunDirectoryError
 from emcom_jax.types import EvalRecord
@@ -77,6 +77,7 @@ def make_record(kind: str = 'symbols') -> EvalRecord:
         step=100,
         kind=kind,
         vocab_size=5,
+        variable_length=True,
         messages=spoken if kind == 'symbols' else spoken[..., None].astype(np.float32),
         lengths=LENGTHS[said].astype(np.int32),
         meanings=np.random.default_rng(0).random((EXAMPLES, 12)).astype(np.float32),
@@ -188,6 +189,60 @@ def test_the_page_sets_a_language_beside_others(run_dir):
 def test_without_untrained_speakers_there_is_nothing_beside(run_dir):
     (run_dir / 'records' / 'untrained.npz').unlink()
     assert 'languages' not in Page(make_report(run_dir)).tables
+
+
+INTERVENTIONS = {
+    'intervention_examples': 24.0,
+    'accuracy_intact@8': 0.75,
+    'accuracy_intact@8_ci95': [0.5, 1.0],
+    'accuracy_replaced@8': 0.5,
+    'accuracy_shuffled@8': 0.125,
+    'guess_change_replaced@8': 0.25,
+    'guess_change_replaced@8_ci95': [0.125, 0.375],
+    'guess_change_shuffled@8': 0.875,
+    'causal_influence@8': 2.5,
+    'accuracy_drop_by_position@8': [0.25, None],
+    'accuracy_drop_by_position@8_ci95': [[0.125, 0.375], [None, None]],
+    'guess_change_by_position@8': [0.5, None],
+    'guess_change_by_position@8_ci95': [[0.25, 0.75], [None, None]],
+}
+
+
+def test_the_page_says_whether_the_message_is_used(run_dir):
+    assert 'usage' not in Page(make_report(run_dir)).tables
+    summary = SUMMARY | {'test': SUMMARY['test'] | INTERVENTIONS}
+    write_json(run_dir / 'summary.json', summary)
+    tables = Page(make_report(run_dir)).tables
+    assert tables['usage'] == [
+        ['heard', 'accuracy', 'drop', 'change of the guess'],
+        ['as it was said', '0.750 [0.500, 1.000]', '', ''],
+        ['a symbol replaced', '0.500', '0.250', '0.250 [0.125, 0.375]'],
+        ['that of another referent', '0.125', '0.625', '0.875'],
+    ]
+    signals = dict(tables['signals'])
+    assert signals['causal influence, bits'] == '2.500'
+    expected = compute(make_record(), ['positive_signalling'])['positive_signalling_class_p']
+    assert signals['positive signalling class p'] == f'{expected:.3f}'
+    # They are stated there alone.
+    assert not {row[0] for row in tables['results']} & set(INTERVENTIONS)
+    assert len(tables['results']) == 6
+
+
+def test_the_picture_shows_each_intervention_and_each_position():
+    found, count = usage.find(INTERVENTIONS)
+    assert count == 8 and found['accuracy_intact_ci95'] == [0.5, 1.0]
+    left, right = usage.draw(found, 1 / 8).axes
+    assert texts(left.figure) == ['  0.75', '  0.50', '  0.12']
+    assert [bar.get_width() for bar in left.patches] == [0.75, 0.5, 0.125]
+    assert [label.get_text() for label in left.get_yticklabels()][0] == 'as it was said'
+    dotted = [line.get_xdata()[0] for line in left.lines if line.get_linestyle() == ':']
+    assert dotted == [0.125]
+    shown = [line.get_ydata()[0] for line in right.lines if len(line.get_ydata()) == 2]
+    assert 0.25 in shown and 0.5 in shown
+    # Of replicas, errors; of a task without candidates and without symbols, one panel.
+    bare = {'accuracy_intact': 0.5, 'accuracy_intact_se': 0.1, 'accuracy_shuffled': 0.25}
+    found, count = usage.find(bare | {'guess_change_shuffled': 0.5, 'causal_influence': 0.1})
+    assert count == 0 and len(usage.draw(found, None).axes) == 1
 
 
 def test_of_replicas_the_page_shows_the_standard_error_and_the_first_one(run_dir):

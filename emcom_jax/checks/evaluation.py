@@ -110,6 +110,7 @@ def _example_record(config: ConfigDict, source: Source, several: bool) -> EvalRe
         step=0,
         kind=kind,
         vocab_size=config.channel.vocab_size,
+        variable_length=config.channel.variable_length,
         messages=symbols if kind == 'symbols' else real,
         lengths=np.full((speakers, 4), config.channel.length, np.int32),
         meanings=np.asarray(split.inputs[rows], np.float32),

@@ -12,11 +12,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from emcom_jax.data.bank import look_at
-from emcom_jax.evaluation.judging import Draws, Judge, in_chunks, make_draws
+from emcom_jax.evaluation.judging import Draws, Judge, make_draws
+from emcom_jax.evaluation.playing import hear, say
 from emcom_jax.games.base import Game
 from emcom_jax.metrics import bootstrap_interval
-from emcom_jax.types import Agent, Array, Bank, Guess, Message
+from emcom_jax.types import Agent, Array, Bank, Message
 
 _RESAMPLES = 1_000
 
@@ -120,35 +120,14 @@ class _Table:
 
     def _say(self, speakers: Agent, bank: Bank, draws: Draws) -> Message:
         """What speakers [S, ...] say of each referent; leaves [S, N, ...]."""
-        size, chunk, noise = len(bank.inputs), self._config.batch_size, self._config.input_noise
-
-        def of_speaker(speaker: Agent) -> Message:
-            def of_rows(rows: Array) -> Message:
-                batch = look_at(bank, rows, rows, draws.inputs, noise)
-                return jax.tree.map(lambda x: x[None], self._game.say_greedy(speaker, batch))
-
-            return jax.tree.map(lambda x: x[0], in_chunks(of_rows, size, chunk))
-
-        return jax.lax.map(of_speaker, speakers)
+        return jax.lax.map(lambda one: say(self._game, self._config, one, bank, draws), speakers)
 
     def _hear(self, listeners: Agent, messages: Message, bank: Bank, draws: Draws) -> Array:
         """How well listeners [L, ...] understand messages [S, N, ...]: [S, Q, L, N]."""
-        config, size = self._config, len(bank.inputs)
-        counts = self._judge.num_candidates(size)
+        counts = self._judge.num_candidates(len(bank.inputs))
 
         def of_speaker(message: Message) -> Array:
-            def of_rows(rows: Array) -> Guess:
-                batch = look_at(bank, rows, rows, draws.inputs, config.input_noise)
-                here = jax.tree.map(lambda x: x[rows], message)
-
-                def of_listener(listener: Agent) -> Guess:
-                    return self._game.hear_greedy(
-                        listener, draws.channel, batch, here, config.channel_noise
-                    )
-
-                return jax.vmap(of_listener)(listeners)
-
-            guess = in_chunks(of_rows, size, config.batch_size)
+            guess = hear(self._game, self._config, listeners, message, bank, draws)
             correct, _, _ = self._judge(guess, bank, counts, draws.candidates)
             return correct
 

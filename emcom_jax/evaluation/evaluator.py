@@ -42,6 +42,7 @@ class Evaluator:
             step=step,
             kind=self._game.kind,
             vocab_size=self._game.vocab_size,
+            variable_length=self._game.variable_length,
             messages=messages,
             lengths=lengths,
             meanings=np.asarray(bank.inputs, np.float32),

@@ -58,15 +58,9 @@ class Judge:
         return correct, loss, vote
 
     def _judge_draw(self, guess: Guess, key: Key, count: int) -> Judged:
-        """One draw of candidates: the split falls at random into groups, whose members are the
-        candidates of each other. The last group is filled up with members of the first, who are
-        candidates there but not judged a second time; so every choice is among `count`."""
+        """One draw of candidates, see `in_groups`."""
         assert guess.prediction is not None and guess.candidates is not None
         prediction, candidates = guess.prediction, guess.candidates
-        size = prediction.shape[1]
-        order = jax.random.permutation(key, size)
-        groups = -(-size // count)
-        members = order[jnp.arange(groups * count) % size].reshape(groups, count)
         position = jnp.arange(count)
 
         def judge_group(rows: Array) -> Judged:
@@ -77,14 +71,28 @@ class Judge:
             together = jax.nn.softmax(scores).mean(axis=0)
             return correct, loss, losses.is_correct(together, position)
 
-        correct, loss, vote = jax.lax.map(judge_group, members)  # [G, L, C], [G, L, C], [G, C]
-        back = jnp.argsort(order)  # Where each example was judged.
+        judged: Judged = in_groups(judge_group, key, prediction.shape[1], count)
+        return judged
 
-        def restore(leaf: Array) -> Array:
-            flat = jnp.moveaxis(leaf, 0, -2).reshape(*leaf.shape[1:-1], groups * count)
-            return flat[..., back]
 
-        return restore(correct), restore(loss), restore(vote)
+def in_groups(function: Callable[[Array], Any], key: Key, size: int, count: int) -> Any:
+    """Applies a function of rows [count], leaves [..., count], to groups of all of range(size).
+
+    The split falls at random into groups, whose members are the candidates of each other. The last
+    group is filled up with members of the first, who are candidates there but not judged a second
+    time; so every choice is among `count`. Returns leaves [..., size].
+    """
+    order = jax.random.permutation(key, size)
+    groups = -(-size // count)
+    members = order[jnp.arange(groups * count) % size].reshape(groups, count)
+    outputs = jax.lax.map(function, members)  # leaves [G, ..., count]
+    back = jnp.argsort(order)  # Where each example was judged.
+
+    def restore(leaf: Array) -> Array:
+        flat = jnp.moveaxis(leaf, 0, -2).reshape(*leaf.shape[1:-1], groups * count)
+        return flat[..., back]
+
+    return jax.tree.map(restore, outputs)
 
 
 def in_chunks(function: Callable[[Array], Any], size: int, chunk: int) -> Any:

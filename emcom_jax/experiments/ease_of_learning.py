@@ -3,20 +3,28 @@
 Li & Bowling 2019; Chaabouni et al. 2022.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from emcom_jax import metrics
 from emcom_jax.config import get, require, taken
+from emcom_jax.evaluation.evaluator import Evaluator
+from emcom_jax.evaluation.setting import Setting
 from emcom_jax.experiments.population import PopulationExperiment
-from emcom_jax.metrics.learning import area_under_curve, value_at
-from emcom_jax.runtime.run_directory import RunDirectory
+from emcom_jax.metrics.learning import (
+    area_under_curve,
+    co_adaptation,
+    information_loss,
+    value_at,
+)
+from emcom_jax.runtime.run_directory import RunDirectory, flatten
 from emcom_jax.runtime.writers import read_lines
-from emcom_jax.types import Population
+from emcom_jax.types import Agent, Learner, Population
 
 # Nothing teaches the speakers.
 FROZEN_SPEAKERS = {
@@ -59,13 +67,59 @@ class EaseOfLearning(PopulationExperiment):
         return resolved.lock()
 
     def conclude(self) -> dict[str, Any]:
-        """Reads the curves off what was logged; keeps them, and states them in numbers."""
+        """Reads the curves off what was logged; keeps them, and states them in numbers, with the
+        losses of fresh listeners and those of the speakers' own in the end."""
         steps, curves = self._curves()
         name = self._config.experiment
         path = self._run.directory.learning(name)
         self._run.keep_arrays(path, steps=steps, accuracy=curves)
-        values = [self._state(steps, curves[:, r], r) for r in range(curves.shape[1])]
+        values = [
+            self._state(steps, curves[:, r], r) | losses for r, losses in enumerate(self._losses())
+        ]
         return {name: metrics.over_replicas(values)}
+
+    def _losses(self) -> list[metrics.Values]:
+        """Of each replica, the loss of fresh listeners and what the speakers' own lose besides."""
+        values: list[metrics.Values] = [{} for _ in self._seeds]
+        own = self._own_listeners_of_run()
+        for split in self.splits:
+            for replica, found in enumerate(values):
+                record = self._run.read_record(split, replica)
+                fresh, count = record.loss[-1], record.num_candidates[-1]
+                name = f'{split}@{count}' if count else split
+                losses = {f'information_loss_{name}': information_loss(fresh)}
+                if own is not None:
+                    theirs = own(split, replica)
+                    losses[f'co_adaptation_{name}'] = co_adaptation(theirs, fresh)
+                found |= metrics.means(losses)
+        return values
+
+    def _own_listeners_of_run(self) -> Callable[[str, int], np.ndarray] | None:
+        """Makes split, replica -> losses [S, M, N] of the speakers' own listeners, nan for one that
+        did not learn from a speaker, with the candidates of the fresh ones; None if they learnt
+        another task, or did not learn."""
+        theirs = RunDirectory(self._config.from_run).load_config()
+        learnt = _learnt(theirs.population)[: self._config.population.num_speakers]
+        if not _same_task(self._config, theirs) or not learnt.any(axis=1).all():
+            return None
+        setting = Setting(theirs, self._setting.source)
+        agents = self._read_agents(self._config.from_run, setting.shapes())
+        evaluator = Evaluator(setting.game, self._config)
+
+        def losses(split: str, replica: int) -> np.ndarray:
+            one = jax.tree.map(lambda leaf: leaf[replica], agents)
+            speakers = jax.tree.map(lambda leaf: leaf[: len(learnt)], one['speakers'])
+            members = Population(
+                speakers=_no_learner(speakers),
+                listeners=_no_learner(one['listeners']),
+                targets={},
+                shared=_no_learner(Agent({}, {})),
+            )
+            seed = int(self._seeds[replica])
+            record = evaluator(members, self._bank(split), split, 0, seed)
+            return np.where(learnt[..., None], record.loss[-1], np.nan)
+
+        return losses
 
     def _curves(self) -> tuple[np.ndarray, np.ndarray]:
         """Steps [M] and accuracy [M, R, S, K] of each speaker's listeners."""
@@ -122,7 +176,41 @@ class EaseOfLearning(PopulationExperiment):
         group: Mapping[str, Any] = config.ease_of_learning
         for key in ('max_speakers', 'listeners_per_speaker'):
             require(config, f'ease_of_learning.{key}', group[key] >= 1, 'must be at least 1')
+        off = not config.evaluation.interventions
+        sentence = 'must be False: listeners are asked by their own speakers alone'
+        require(config, 'evaluation.interventions', off, sentence)
         check_curve(config)
+
+
+def _no_learner(agent: Agent) -> Learner:
+    """Agents that are only evaluated."""
+    nothing = jnp.zeros(())
+    return Learner(agent, (), nothing, nothing)
+
+
+def _same_task(config: ConfigDict, source: ConfigDict) -> bool:
+    """Whether listeners of both runs are asked the same about the same messages."""
+    ours, theirs = (flatten(each.to_dict()) for each in (config, source))
+    groups = ('data.', 'game.', 'channel.', 'loss.listener.')
+    return all(
+        theirs.get(key) == value
+        for key, value in ours.items()
+        if key.startswith(groups) and key not in ('data.batch_size', 'data.path')
+    )
+
+
+def _learnt(group: ConfigDict) -> np.ndarray:
+    """Which listeners learnt from games with which speakers, by a population group: bool [S, L]."""
+    learnt = np.ones((group.num_speakers, group.num_listeners), bool)
+    if group.structure != 'mixing':
+        learnt = np.eye(group.num_speakers, dtype=bool)
+    for name in ('pairs', 'graph', 'listener_learns'):
+        if group[name] is not None:
+            listed = np.zeros_like(learnt)
+            for speaker, listener in group[name]:
+                listed[speaker, listener] = True
+            learnt &= listed
+    return learnt
 
 
 def check_curve(config: ConfigDict) -> None:

@@ -129,6 +129,10 @@ class Newcomer(EaseOfLearning):
         self._reached = np.array(residents['accuracy'], float)
         return super().conclude()
 
+    def _losses(self) -> list[metrics.Values]:
+        """There is no language of one speaker here, of which something could be lost."""
+        return [{} for _ in self._seeds]
+
     def _own_curves(self, accuracy: np.ndarray) -> np.ndarray:
         """Of each newcomer, the mean over the residents that it met [M, R, 1, K]."""
         residents = 2 if self._config.newcomer.role == 'listener' else 3

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from emcom_jax import dynamics, metrics, population, steps, updates
 from emcom_jax.data.bank import draw
 from emcom_jax.evaluation.evaluator import Evaluator
+from emcom_jax.evaluation.interventions import Interventions
 from emcom_jax.evaluation.setting import Setting, read_agents
 from emcom_jax.experiments.validation import Validation
 from emcom_jax.games import AXIS
@@ -50,6 +51,7 @@ class PopulationExperiment(AbstractExperiment):
         run.describe(self._setting.source)
         self._game = self._setting.game
         self._evaluator = Evaluator(self._game, config, self._own_listeners)
+        self._interventions = Interventions(self._game, config)
         self._splits = self._setting.source.splits
         self._banks: dict[str, Bank] = {}
         frozen = {
@@ -175,19 +177,23 @@ class PopulationExperiment(AbstractExperiment):
         train = self._config.evaluation.train
         return tuple(name for name in self._splits if name != 'train' or train)
 
-    def evaluate_on(self, split: str, step: int) -> dict[str, Any]:
-        """Evaluates each replica on a split, and keeps the records; returns the listed metrics."""
+    def evaluate_on(self, split: str, step: int, validates: bool = False) -> dict[str, Any]:
+        """Evaluates each replica on a split, and keeps the records; returns the listed metrics, and
+        what interventions did, unless this is but a validation."""
         replicas, values = first(self._population), []
         for number, seed in enumerate(self._seeds.tolist()):
             members = _take(replicas, np.int32(number))
             record = self._evaluator(members, self._bank(split), split, step, seed)
             self._run.keep_record(record, number)
             values.append(_measure(record, self._config))
+            if self._config.evaluation.interventions and not validates:
+                tampered = self._interventions(members, self._bank(split), seed)
+                values[-1] |= metrics.listening_of(tampered)
         return metrics.over_replicas(values)
 
     def _validate(self, step: int, show: Callable[[str], None]) -> bool:
         """Validates, and shows it; returns whether this is the best so far."""
-        values = self.evaluate_on('valid', step)
+        values = self.evaluate_on('valid', step, validates=True)
         self._run.log(step, 'valid', values)
         value = self._validation.read(values)
         show(f'valid  step {step}: {self._validation.metric} {value:.3f}')

@@ -17,12 +17,14 @@ class Game(Protocol):
 
     kind: kind of message, as in `EvalRecord.kind`.
     vocab_size: number of symbols, 0 where the kind has none.
+    variable_length: whether symbol 0 ends a message.
     has_candidates: whether the listener picks a referent among candidates (else it names it).
     reads_target: whether the loss reads the EMA speaker (no target is unrolled otherwise).
     """
 
     kind: str
     vocab_size: int
+    variable_length: bool
     has_candidates: bool
     reads_target: bool
 

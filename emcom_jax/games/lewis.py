@@ -35,6 +35,7 @@ class LewisGame:
         labels = _label_shapes(config, source, self._listener_loss.labels)
         self.kind = 'continuous' if channel.kind == 'continuous' else 'symbols'
         self.vocab_size = channel.vocab_size
+        self.variable_length = channel.variable_length
         self.has_candidates = not labels
         self.reads_target = config.loss.speaker.kl != 0
 

@@ -20,6 +20,7 @@ from emcom_jax.metrics import (
     language,
     records,
     segmentation,
+    signalling,
 )
 from emcom_jax.metrics.abbreviation import meaning_abbreviation, message_abbreviation
 from emcom_jax.metrics.accuracy import bootstrap_interval
@@ -44,8 +45,10 @@ from emcom_jax.metrics.information import (
     redundancy,
 )
 from emcom_jax.metrics.language import topographic_similarity, topographic_similarity_p
+from emcom_jax.metrics.listening import listening_of
 from emcom_jax.metrics.references import compare
 from emcom_jax.metrics.segmentation import branching_entropy, word_boundaries
+from emcom_jax.metrics.signalling import speaker_consistency, symbol_information
 from emcom_jax.tables import look_up
 from emcom_jax.types import EvalRecord
 
@@ -79,6 +82,8 @@ METRICS: dict[str, Metric] = {
     'message_entropy': Metric(information.message_entropy_of, SYMBOLS),
     'position_entropy': Metric(information.position_entropy_of, SYMBOLS),
     'redundancy': Metric(information.redundancy_of, SYMBOLS),
+    'speaker_consistency': Metric(signalling.speaker_consistency_of, SYMBOLS),
+    'positive_signalling': Metric(signalling.positive_signalling_of, SYMBOLS),
     'mutual_information': Metric(information.mutual_information_of, SYMBOLS),
     'distinct_messages': Metric(information.distinct_messages_of, SYMBOLS),
     'abbreviation': Metric(abbreviation.abbreviation_of, SYMBOLS),
@@ -175,8 +180,9 @@ __all__ = [
     'context_independence',
     'entropy',
     'limited',
-    'means',
+    'listening_of',
     'meaning_abbreviation',
+    'means',
     'message_abbreviation',
     'message_entropy',
     'mutual_information',
@@ -186,6 +192,8 @@ __all__ = [
     'position_entropy',
     'positional_disentanglement',
     'redundancy',
+    'speaker_consistency',
+    'symbol_information',
     'topographic_similarity',
     'topographic_similarity_p',
     'tree_reconstruction_error',

@@ -19,8 +19,7 @@ def accuracy_of(
     result: dict[str, float | list[float]] = {}
     for suffix, correct, loss in zip(_suffixes(record), record.correct, record.loss, strict=True):
         by_referent = correct.mean(axis=(0, 1), dtype=np.float64)
-        result[f'accuracy{suffix}'] = float(by_referent.mean())
-        result[f'accuracy{suffix}_ci95'] = bootstrap_interval(by_referent, num_resamples, seed)
+        result |= with_interval(f'accuracy{suffix}', by_referent, num_resamples, seed)
         result[f'loss{suffix}'] = float(loss.mean(dtype=np.float64))
     return result
 
@@ -68,6 +67,14 @@ def bootstrap_interval(
         size = (min(rows, num_resamples - start), len(values))
         means[start : start + rows] = values[rng.integers(len(values), size=size)].mean(axis=1)
     return np.percentile(statistic(means), [2.5, 97.5]).tolist()
+
+
+def with_interval(
+    name: str, by_referent: np.ndarray, num_resamples: int = 1_000, seed: int = 0
+) -> dict[str, float | list[float]]:
+    """The mean over referents, [N], and its interval, `<name>_ci95`, from resampled referents."""
+    mean = float(by_referent.mean(dtype=np.float64))
+    return {name: mean, f'{name}_ci95': bootstrap_interval(by_referent, num_resamples, seed)}
 
 
 def _suffixes(record: EvalRecord) -> list[str]:

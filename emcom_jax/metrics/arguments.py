@@ -57,14 +57,17 @@ def spoken(record: EvalRecord) -> np.ndarray:
 def content_lengths(record: EvalRecord) -> np.ndarray:
     """Symbols of each message without the one that ends it, int [S, N].
 
-    A record does not say whether its channel has an end symbol. Where a message is shorter than
-    the longest that fits it has, and symbol 0 is it; else all symbols are words.
+    A message without it fills all T symbols, if it ends where nothing more fits.
     """
-    if np.all(record.lengths == record.messages.shape[2]):
+    if not record.variable_length:
         return record.lengths
-    last = np.maximum(record.lengths - 1, 0)[..., None]
-    ended = np.take_along_axis(record.messages, last, axis=2)[..., 0] == 0
-    return record.lengths - (ended & (record.lengths > 0))
+    return record.lengths - ended(record.messages, record.lengths)
+
+
+def ended(messages: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Whether the last symbol of each message is 0, of int [..., T] and int [...]; bool [...]."""
+    last = np.take_along_axis(messages, np.maximum(lengths - 1, 0)[..., None], axis=-1)[..., 0]
+    return (last == 0) & (lengths > 0)
 
 
 def sample(num_examples: int, max_examples: int, seed: int) -> np.ndarray:

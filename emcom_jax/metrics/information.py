@@ -28,7 +28,7 @@ def entropy(samples: np.ndarray) -> float:
 def mutual_information(x: np.ndarray, y: np.ndarray) -> float:
     """I(x; y) = H(x) + H(y) - H(x, y) in bits, of int [N] and int [N]. In [0, min(H(x), H(y))]."""
     x, y = arguments.aligned(x, y)
-    x, y = _names(x), _names(y)
+    x, y = name_rows(x), name_rows(y)
     return max(0.0, entropy(x) + entropy(y) - entropy(_joint(x, y)))
 
 
@@ -39,7 +39,7 @@ def conditional_entropy(x: np.ndarray, given: np.ndarray) -> float:
     one message for each). Mu & Goodman 2021 report it given concepts. Counted, it is too small if a
     condition holds for few examples. Checked against SciPy's entropies.
     """
-    x, given = _names(x), _names(given)
+    x, given = name_rows(x), name_rows(given)
     x, given = arguments.aligned(x, given)
     return max(0.0, entropy(_joint(x, given)) - entropy(given))
 
@@ -208,9 +208,9 @@ def mutual_information_of(record: EvalRecord) -> dict[str, float | list[float]]:
     alone. Where messages are many, all but the adjusted one are large by chance.
     """
     result: dict[str, float | list[float]] = {}
-    languages = [_names(messages) for messages in record.messages]
+    languages = [name_rows(messages) for messages in record.messages]
     for label, values in record.labels.items():
-        meanings = _names(values)
+        meanings = name_rows(values)
         by_speaker = [
             (
                 conditional_entropy(messages, meanings),
@@ -231,7 +231,7 @@ def mutual_information_of(record: EvalRecord) -> dict[str, float | list[float]]:
     return result
 
 
-def _names(samples: np.ndarray) -> np.ndarray:
+def name_rows(samples: np.ndarray) -> np.ndarray:
     """A number for each distinct row of [N, ...], int [N]."""
     samples = np.asarray(samples)
     axis = None if samples.ndim <= 1 else 0

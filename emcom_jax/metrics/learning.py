@@ -1,4 +1,4 @@
-"""Curves of learning, in numbers."""
+"""Learning in numbers: curves, and what of a loss is due to the language."""
 
 import numpy as np
 
@@ -39,6 +39,53 @@ def first_step_at(steps: np.ndarray, values: np.ndarray, level: float) -> np.nda
             ends = [before, after]
             result[i] = np.interp(level, curve[ends], steps[ends]) if before < after else steps[0]
     return result
+
+
+def information_loss(fresh: np.ndarray) -> np.ndarray:
+    """The loss that the best listener for a language would have, of each referent; nats.
+
+    The mean loss of fresh listeners, trained on the language of frozen speakers until they learn no
+    more (Rita et al. 2022, Emergent communication: generalization and overfitting in Lewis games).
+    Where they could learn more it is too large, and on what they learnt by heart too small.
+
+    Args:
+      fresh: float [S, K, N], losses of the K listeners of each speaker.
+
+    Returns:
+      [N], each 0 or more.
+    """
+    return _by_referent(fresh)
+
+
+def co_adaptation(own: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+    """The loss that is due to the listeners and not to the language, of each referent; nats.
+
+    The loss of the listeners that were trained together with the speakers, less that of fresh ones
+    (Rita et al. 2022). Below 0 where the own listeners understand better: on what was trained on,
+    as they agreed with their speakers on it; on unseen referents, fresh ones did not learn enough.
+
+    Args:
+      own: float [S, M, N], losses of the M listeners that learnt with each speaker; nan for one
+        that did not.
+      fresh: float [S, K, N], with the same candidates.
+
+    Returns:
+      [N], of either sign.
+    """
+    if own.ndim != 3 or own.shape[::2] != fresh.shape[::2]:
+        raise ValueError(
+            f'losses must be [S, M, N] and [S, K, N], of the same speakers and referents, got '
+            f'{own.shape} and {fresh.shape}.'
+        )
+    return _by_referent(own) - information_loss(fresh)
+
+
+def _by_referent(losses: np.ndarray) -> np.ndarray:
+    """The mean over the listeners of each speaker, then over speakers: [S, K, N] -> [N]."""
+    losses = np.asarray(losses, np.float64)
+    if losses.ndim != 3 or 0 in losses.shape:
+        raise ValueError(f'losses must be [S, K, N], none of them empty, got {losses.shape}.')
+    return np.nanmean(losses, axis=1).mean(axis=0)
 
 
 def _checked(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

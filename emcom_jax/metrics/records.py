@@ -1,6 +1,7 @@
 """Evaluation records on disk: `records/<split>.npz`, plain arrays only."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,11 @@ def save(record: EvalRecord, path: str | os.PathLike) -> None:
 
 
 def load(path: str | os.PathLike) -> EvalRecord:
-    """The record that `save` wrote to `path`."""
+    """The record that `save` wrote to `path`.
+
+    Older records do not say whether symbol 0 ends messages: it does if one that leaves room ends
+    with it.
+    """
     if not os.path.isfile(path):
         raise FileNotFoundError(f'no evaluation record at {path}: evaluate that split first.')
     try:
@@ -92,11 +97,13 @@ def load(path: str | os.PathLike) -> EvalRecord:
             for name in list(arrays)
             if name.startswith('labels/')
         }
+        arrays.setdefault('variable_length', _ends(arrays))
         record = EvalRecord(
             split=str(arrays.pop('split')),
             step=int(arrays.pop('step')),
             kind=str(arrays.pop('kind')),
             vocab_size=int(arrays.pop('vocab_size')),
+            variable_length=bool(arrays.pop('variable_length')),
             num_candidates=tuple(arrays.pop('num_candidates').tolist()),
             labels=labels,
             **arrays,
@@ -107,3 +114,11 @@ def load(path: str | os.PathLike) -> EvalRecord:
             f'{path} is not a whole evaluation record ({error}): evaluate that split again.'
         ) from error
     return record
+
+
+def _ends(arrays: Mapping[str, np.ndarray]) -> np.bool:
+    """Whether symbol 0 seems to end messages."""
+    messages, lengths = arrays['messages'], arrays['lengths']
+    if str(arrays['kind']) != 'symbols':
+        return np.False_
+    return np.any(arguments.ended(messages, lengths) & (lengths < messages.shape[-1]))

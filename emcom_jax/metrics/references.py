@@ -151,4 +151,4 @@ def compare(
 
 def _first_word(record: EvalRecord) -> int:
     """The smallest symbol that is a word: 1 where symbol 0 ends messages."""
-    return int(np.any(record.lengths < record.messages.shape[2]))
+    return int(record.variable_length)

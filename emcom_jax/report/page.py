@@ -12,11 +12,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from emcom_jax import config as config_lib
-from emcom_jax.metrics import records
-from emcom_jax.report import corpus, curves, languages, learning, messages
+from emcom_jax.metrics import compute, records
+from emcom_jax.report import corpus, curves, languages, learning, messages, usage
 from emcom_jax.runtime.files import read_json, replace_text, strict, write_json
 from emcom_jax.runtime.run_directory import RunDirectory, RunDirectoryError, flatten
 from emcom_jax.runtime.writers import read_lines
+from emcom_jax.types import EvalRecord
 
 DPI = 160
 CURVES = """Lines are means. Bands are one standard error over replicas, if there are several;
@@ -42,6 +43,10 @@ which the same was said: in full, or, where hardly any message is said twice, at
 Further symbols are then the commonest of the group at their position, the paler the rarer, with a
 number if half of the group agree. Accuracy is the mean over the listeners. Of several replicas,
 the first is shown."""
+USAGE = """Left, accuracy on the test split, with messages as they were said and tampered with;
+dotted is chance. Right, what it does to replace the symbol at a position, in messages that have a
+word there: how much accuracy it costs, and how far the listener's distribution moves (total
+variation distance, from 0 to 1)."""
 
 
 class Report(NamedTuple):
@@ -72,13 +77,16 @@ def make(run_dir: str | Path) -> Report:
     missing = [] if summary else ['There is no summary.json: the run is not finished.']
     pictures = []
 
-    def show(figure: Figure, name: str, title: str, caption: str) -> None:
+    def draw(figure: Figure, name: str, title: str, caption: str) -> dict[str, str]:
         run.pictures.mkdir(exist_ok=True)
         png = io.BytesIO()
         figure.savefig(png, format='png', dpi=DPI)
         (run.pictures / f'{name}.png').write_bytes(png.getvalue())
         data = base64.b64encode(png.getvalue()).decode()
-        pictures.append({'title': title, 'caption': caption, 'data': data})
+        return {'title': title, 'caption': caption, 'data': data}
+
+    def show(*about: Any) -> None:
+        pictures.append(draw(*about))
 
     figure = curves.learning_curves(lines, summary.get('best_step'))
     if figure is None:
@@ -92,6 +100,7 @@ def make(run_dir: str | Path) -> Report:
         levels = {'chance': _chance(config), 'residents': _residents(lines)}
         whose = {'ease_of_learning': 'speaker', 'newcomer': 'population'}[experiment]
         show(learning.learning(steps, accuracy, levels, whose), experiment, *LEARNING[experiment])
+    record = None
     try:
         shown = 0 if config.get('replicas', 1) > 1 else None  # Of the replicas.
         record = records.load(run.record('test', shown))
@@ -105,6 +114,13 @@ def make(run_dir: str | Path) -> Report:
         else:
             missing.append(f'The messages are {record.kind}, which are not shown here.')
 
+    used, count = usage.find(summary.get('test', {}))
+    interventions = {}
+    if used:
+        figure = usage.draw(used, 1 / count if count else None)
+        picture = draw(figure, 'usage', 'Is the message used?', USAGE)
+        interventions = {'picture': picture, **_usage(used, record)}
+
     path = run.path / 'report.html'
     template = Path(__file__).with_name('template.html').read_text()
     environment = jinja2.Environment(
@@ -116,6 +132,7 @@ def make(run_dir: str | Path) -> Report:
         summary=summary,
         table=_table(summary),
         languages=_languages(run, shown),
+        usage=interventions,
         pictures=pictures,
         changes=changed(config),
         command=command(_recipe(config), changed(config, experiment)),
@@ -197,7 +214,7 @@ def _table(summary: Mapping[str, Any]) -> dict[str, Any]:
     names = dict.fromkeys(name for values in splits.values() for name in values)
     rows = []
     for name in sorted(names, key=_by_number):
-        if name.endswith(('_ci95', '_se', '_replicas')):
+        if name.endswith(('_ci95', '_se', '_replicas')) or usage.tells(name):
             continue
         kind, _, count = name.partition('@')
         chance = f'{1 / int(count):.3g}' if kind == 'accuracy' and count.isdigit() else ''
@@ -207,6 +224,27 @@ def _table(summary: Mapping[str, Any]) -> dict[str, Any]:
         ]
         rows.append((name, chance, cells))
     return {'splits': list(splits), 'rows': rows}
+
+
+def _usage(found: Mapping[str, Any], record: EvalRecord | None) -> dict[str, Any]:
+    """What interventions did: 'rows' of (what was heard, accuracy, its drop, change of the guess),
+    and 'signals' of (name, text): the causal influence, and what messages of symbols signal."""
+
+    def cell(name: str | None) -> str:
+        if name is None:
+            return ''
+        return _text(found[name], found.get(f'{name}_ci95'), found.get(f'{name}_se'))
+
+    intact = found['accuracy_intact']
+    rows = [
+        (label, [cell(name), '' if change is None else _text(intact - found[name]), cell(change)])
+        for label, name, change in usage.interventions(found)
+    ]
+    signals = [('causal influence, bits', cell('causal_influence'))]
+    if record is not None and record.kind == 'symbols':
+        values = compute(record, ('speaker_consistency', 'positive_signalling'))
+        signals += [(name.replace('_', ' '), _text(value)) for name, value in values.items()]
+    return {'rows': rows, 'signals': signals}
 
 
 def _chance(config: Mapping[str, Any]) -> float | None:

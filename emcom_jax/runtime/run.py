@@ -92,11 +92,12 @@ class Run:
         """Keeps the validation records, for good, as those of untrained speakers."""
         if self._writes:
             for replica in range(self._config.replicas):
-                valid, untrained = (
-                    self.directory.record(name, self._number(replica))
-                    for name in ('valid', 'untrained')
-                )
-                records.save(records.load(valid), untrained)
+                untrained = self.directory.record('untrained', self._number(replica))
+                records.save(self.read_record('valid', replica), untrained)
+
+    def read_record(self, split: str, replica: int) -> EvalRecord:
+        """The record of the last evaluation on a split."""
+        return records.load(self.directory.record(split, self._number(replica)))
 
     def keep_arrays(self, path: Path, **arrays: np.ndarray) -> None:
         """Writes arrays [...] by name to a .npz file, whole or not at all."""
@@ -132,7 +133,7 @@ def train(experiment_class: type[AbstractExperiment], config: ConfigDict, run: R
             summary[split] = experiment.evaluate_on(split, state.global_step)
             if preemption.requested:
                 raise Preempted(preemption.requested, step)
-            if split != 'valid':
+            if split not in ('train', 'valid'):  # Lines of these are of training.
                 run.log(state.global_step, split, summary[split])
     summary |= experiment.conclude()
     if run.writer is not None:

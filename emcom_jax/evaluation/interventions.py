@@ -1,0 +1,244 @@
+"""Is the message used? Messages are tampered with on their way, and guesses compared.
+
+That speakers say something does not mean that listeners listen: only an intervention tells (Lowe,
+Foerster, Boureau, Pineau & Dauphin 2019, On the pitfalls of measuring emergent communication).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from emcom_jax import channels, losses
+from emcom_jax.evaluation.judging import Draws, Judge, in_groups, make_draws
+from emcom_jax.evaluation.playing import hear, say
+from emcom_jax.games.base import Game
+from emcom_jax.metrics import arguments
+from emcom_jax.types import Agent, Array, Bank, Guess, InterventionRecord, Key, Message, Population
+
+Effects = tuple[Array, Array, Array]  # correct [I, N], change [I, N], influence [N].
+
+
+class Intervention(NamedTuple):
+    """function: (key, index [N], message [N, ...], game) -> messages [k, N, ...], tampered with.
+    means_something: whether it does, for (game, T)."""
+
+    function: Callable[[Key, Array, Message, Game], Message]
+    means_something: Callable[[Game, int], bool]
+
+
+def _replaced(key: Key, index: Array, message: Message, game: Game) -> Message:
+    places = jnp.arange(message.symbols.shape[1])
+
+    def at(place: Array) -> Message:
+        own, ends = jax.random.fold_in(key, place), game.variable_length
+        return channels.replace(own, index, message, game.vocab_size, place, ends)
+
+    return jax.vmap(at)(places)
+
+
+def _swapped(key: Key, index: Array, message: Message, game: Game) -> Message:
+    return _alone(channels.swap(key, index, message, game.variable_length))
+
+
+def _shuffled(key: Key, index: Array, message: Message, game: Game) -> Message:
+    return _alone(channels.shuffle(key, message))
+
+
+def _silenced(key: Key, index: Array, message: Message, game: Game) -> Message:
+    return _alone(channels.silence(message, game.variable_length))
+
+
+def _intact(key: Key, index: Array, message: Message, game: Game) -> Message:
+    return _alone(message)
+
+
+def _alone(message: Message) -> Message:
+    return jax.tree.map(lambda leaf: leaf[None], message)
+
+
+def _has_words(game: Game) -> bool:
+    """Whether there are words to choose from; real vectors come from no vocabulary."""
+    return game.kind == 'symbols' and game.vocab_size > 1 + game.variable_length
+
+
+def _is_spelt(game: Game) -> bool:
+    """Whether positions carry something that may differ from one to the next."""
+    return _has_words(game) or game.kind == 'continuous'
+
+
+INTERVENTIONS: dict[str, Intervention] = {
+    'intact': Intervention(_intact, lambda game, length: True),
+    'replaced': Intervention(_replaced, lambda game, length: _has_words(game)),
+    'swapped': Intervention(_swapped, lambda game, length: _is_spelt(game) and length > 1),
+    'shuffled': Intervention(_shuffled, lambda game, length: True),
+    'silenced': Intervention(
+        _silenced, lambda game, length: game.kind in ('symbols', 'continuous')
+    ),
+}
+
+
+def total_variation(p: Array, q: Array) -> Array:
+    """Half the sum of |p - q| of two distributions [..., n] each; [...] in [0, 1].
+
+    The most by which the probability of anything that can be asked about the guess changes. Unlike
+    a divergence in bits it stays bounded where a sure listener changes its mind.
+    """
+    chex.assert_equal_shape([p, q])
+    return 0.5 * jnp.abs(p - q).sum(axis=-1)
+
+
+def influence(chances: Array) -> Array:
+    """What each of N equally likely messages tells about the guess, bits.
+
+    The divergence KL(p(a | m) || p(a)) of the listener's distribution from its mean over messages.
+    Its own mean over messages is the mutual information of message and action under intervention on
+    the message: the one-step causal influence of communication (CIC) of Lowe et al. 2019, with the
+    messages as often as they are said.
+
+    Args:
+      chances: [N, n], p(a | m) for each message.
+
+    Returns:
+      [N], each 0 or more; their mean in [0, min(log2 N, log2 n)].
+    """
+    chex.assert_rank(chances, 2)
+    # From the first row on, so that the mean of rows that are all alike is that row to the bit.
+    mean = chances[:1] + (chances - chances[:1]).mean(axis=0, keepdims=True)
+    ratio = jnp.where(chances > 0, chances, 1.0) / jnp.where(chances > 0, mean, 1.0)
+    return jnp.maximum((chances * jnp.log2(ratio)).sum(axis=1), 0.0)
+
+
+class Interventions:
+    """Tampers with the messages of a population; compiles once for each size of split.
+
+    All speakers speak, all listeners hear, greedily and under the conditions of the evaluation, on
+    at most `max_examples` referents. Listeners choose among the most candidates played, and those
+    are the ones of `Evaluator` for the same seed (on a split of that size).
+    """
+
+    def __init__(self, game: Game, config: ConfigDict):
+        self._game = game
+        self._config = config.evaluation
+        self._judge = Judge(game, config.evaluation)
+        self._compiled = jax.jit(self._play_all, static_argnums=3)
+
+    def __call__(self, population: Population, bank: Bank, seed: int) -> InterventionRecord:
+        """Plays with a population (one replica, on one device) on the bank of a split."""
+        rows = arguments.sample(len(bank.inputs), self._config.max_examples, seed=0)
+        if len(rows) < len(bank.inputs):
+            labels = {name: values[rows] for name, values in bank.labels.items()}
+            bank = bank._replace(inputs=bank.inputs[rows], labels=labels)
+        count = self._judge.num_candidates(len(rows))[-1]
+        agents = (population.speakers.agent, population.listeners.agent)
+        # A key apart from those of the candidates and of the noise.
+        key = jax.random.fold_in(jax.random.key(seed), 1)
+        played = self._compiled(agents, bank, make_draws(seed), count, key)
+        altered, (correct, change, told) = jax.device_get(played)
+
+        def by_name(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            """[S, (L,) k, N] -> [k, S, (L,) N]."""
+            return {name: np.moveaxis(array, -2, 0) for name, array in arrays.items()}
+
+        return InterventionRecord(count, by_name(altered), by_name(correct), by_name(change), told)
+
+    def _play_all(
+        self, agents: tuple[Agent, Agent], bank: Bank, draws: Draws, count: int, key: Key
+    ) -> Any:
+        game, config = self._game, self._config
+        speakers, listeners = agents
+
+        def of_speaker(speaker: Agent) -> Any:
+            message = say(game, config, speaker, bank, draws)
+            by_name = tamper(key, message, game)
+            sizes = {name: len(each.symbols) for name, each in by_name.items()}
+            messages = jax.tree.map(lambda *each: jnp.concatenate(each), *by_name.values())
+
+            def of_listener(listener: Agent) -> Any:
+                """Alone, as what it makes of all messages, [I, N, D], is much already."""
+                one = jax.tree.map(lambda leaf: leaf[None], listener)
+
+                def made_of(message: Message) -> Guess:
+                    guess = hear(game, config, one, message, bank, draws)
+                    return jax.tree.map(lambda leaf: leaf[0], guess)
+
+                guess = jax.lax.map(made_of, messages)
+                correct, change, told = self._effects(guess, bank, count, draws.candidates)
+                return _split(correct, sizes), _split(change, sizes), told
+
+            altered = jax.vmap(_differs, (0, None))(messages, message)
+            return _split(altered, sizes), jax.lax.map(of_listener, listeners)
+
+        return jax.lax.map(of_speaker, speakers)
+
+    def _effects(self, guess: Guess, bank: Bank, count: int, key: Key) -> Effects:
+        """guess: leaves [I, N, ...] of one listener, the first of intact messages."""
+        if not self._game.has_candidates:
+            return _effects_on_names(guess, bank)
+        assert guess.prediction is not None and guess.candidates is not None
+        prediction, candidates = guess.prediction, guess.candidates[0]
+
+        def in_group(rows: Array) -> Effects:
+            def scores(one: Array) -> Array:
+                return self._game.scores(one[rows], candidates[rows])
+
+            return _compare(jax.vmap(scores)(prediction), jnp.arange(count))
+
+        def in_draw(key: Key) -> Effects:
+            drawn: Effects = in_groups(in_group, key, prediction.shape[1], count)
+            return drawn
+
+        drawn = jax.lax.map(in_draw, jax.random.split(key, self._config.redraws))
+        correct, change, told = jax.tree.map(lambda leaf: leaf.mean(axis=0), drawn)
+        return correct, change, told
+
+
+def tamper(key: Key, message: Message, game: Game) -> dict[str, Message]:
+    """Messages [k, N, ...] by the name of each intervention that means something; see
+    `InterventionRecord`."""
+    size, length = message.symbols.shape
+    return {
+        name: one.function(jax.random.fold_in(key, number), jnp.arange(size), message, game)
+        for number, (name, one) in enumerate(INTERVENTIONS.items())
+        if one.means_something(game, length)
+    }
+
+
+def _compare(logits: Array, own: Array) -> Effects:
+    """logits: [I, N, n], the first of intact messages; own: int [N], what is right."""
+    chances = jax.nn.softmax(logits)
+    correct = losses.is_correct(logits, jnp.broadcast_to(own, logits.shape[:2]))
+    change = total_variation(chances, jnp.broadcast_to(chances[:1], chances.shape))
+    return correct, change, influence(chances[0])
+
+
+def _effects_on_names(guess: Guess, bank: Bank) -> Effects:
+    """Listeners that name a class or attributes: means over the attributes, and over labels."""
+    parts = []
+    for name, logits in guess.logits.items():  # [I, N, n] or [I, N, A, n]
+        labels = bank.labels[name]
+        if logits.ndim == 3:
+            parts.append(_compare(logits, labels))
+        else:
+            of_each = jax.vmap(_compare, (2, 1), -1)(logits, labels)
+            parts.append(jax.tree.map(lambda leaf: leaf.mean(axis=-1), of_each))
+    correct, change, told = (sum(part) / len(parts) for part in zip(*parts, strict=True))
+    return correct, change, told
+
+
+def _differs(message: Message, other: Message) -> Array:
+    """Which messages of [N, ...] differ from the others, bool [N]."""
+    size = message.symbols.shape[0]
+    pairs = zip(jax.tree.leaves(message), jax.tree.leaves(other), strict=True)
+    unlike = [(x != y).reshape(size, -1).any(axis=1) for x, y in pairs]
+    return jnp.stack(unlike).any(axis=0)
+
+
+def _split(array: Array, sizes: dict[str, int]) -> dict[str, Array]:
+    """[I, ...] -> name -> [k, ...]."""
+    ends = np.cumsum(list(sizes.values()))[:-1]
+    return dict(zip(sizes, jnp.split(array, ends), strict=True))
