@@ -59,13 +59,15 @@ class EaseOfLearning(PopulationExperiment):
         return resolved.lock()
 
     def conclude(self) -> dict[str, Any]:
-        """Reads the curves off what was logged; keeps them, and states them in numbers."""
+        return {'ease_of_learning': metrics.over_replicas(self._stated())}
+
+    def _stated(self) -> list[metrics.Values]:
+        """Reads the curves off what was logged; keeps them, and states them in numbers, for each
+        replica."""
         steps, curves = self._curves()
-        name = self._config.experiment
-        path = self._run.directory.learning(name)
+        path = self._run.directory.learning(self._config.experiment)
         self._run.keep_arrays(path, steps=steps, accuracy=curves)
-        values = [self._state(steps, curves[:, r], r) for r in range(curves.shape[1])]
-        return {name: metrics.over_replicas(values)}
+        return [self._state(steps, curves[:, r], r) for r in range(curves.shape[1])]
 
     def _curves(self) -> tuple[np.ndarray, np.ndarray]:
         """Steps [M] and accuracy [M, R, S, K] of each speaker's listeners."""

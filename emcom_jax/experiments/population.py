@@ -181,9 +181,13 @@ class PopulationExperiment(AbstractExperiment):
         for number, seed in enumerate(self._seeds.tolist()):
             members = _take(replicas, np.int32(number))
             record = self._evaluator(members, self._bank(split), split, step, seed)
-            self._run.keep_record(record, number)
-            values.append(_measure(record, self._config))
+            values.append(_measure(self._keep(record, number), self._config))
         return metrics.over_replicas(values)
+
+    def _keep(self, record: EvalRecord, replica: int) -> EvalRecord:
+        """Saves a record; returns it."""
+        self._run.keep_record(record, replica)
+        return record
 
     def _validate(self, step: int, show: Callable[[str], None]) -> bool:
         """Validates, and shows it; returns whether this is the best so far."""
