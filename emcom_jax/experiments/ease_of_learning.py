@@ -67,16 +67,19 @@ class EaseOfLearning(PopulationExperiment):
         return resolved.lock()
 
     def conclude(self) -> dict[str, Any]:
-        """Reads the curves off what was logged; keeps them, and states them in numbers, with the
-        losses of fresh listeners and those of the speakers' own in the end."""
-        steps, curves = self._curves()
-        name = self._config.experiment
-        path = self._run.directory.learning(name)
-        self._run.keep_arrays(path, steps=steps, accuracy=curves)
+        """The curves in numbers, the losses of fresh listeners and those of the speakers' own."""
         values = [
-            self._state(steps, curves[:, r], r) | losses for r, losses in enumerate(self._losses())
+            state | losses for state, losses in zip(self._stated(), self._losses(), strict=True)
         ]
-        return {name: metrics.over_replicas(values)}
+        return {'ease_of_learning': metrics.over_replicas(values)}
+
+    def _stated(self) -> list[metrics.Values]:
+        """Reads the curves off what was logged; keeps them, and states them in numbers, for each
+        replica."""
+        steps, curves = self._curves()
+        path = self._run.directory.learning(self._config.experiment)
+        self._run.keep_arrays(path, steps=steps, accuracy=curves)
+        return [self._state(steps, curves[:, r], r) for r in range(curves.shape[1])]
 
     def _losses(self) -> list[metrics.Values]:
         """Of each replica, the loss of fresh listeners and what the speakers' own lose besides."""

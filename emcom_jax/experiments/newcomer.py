@@ -127,11 +127,7 @@ class Newcomer(EaseOfLearning):
         lines = read_lines(self._run.directory.metrics)
         (residents,) = (line for line in lines if line['split'] == 'residents')
         self._reached = np.array(residents['accuracy'], float)
-        return super().conclude()
-
-    def _losses(self) -> list[metrics.Values]:
-        """There is no language of one speaker here, of which something could be lost."""
-        return [{} for _ in self._seeds]
+        return {'newcomer': metrics.over_replicas(self._stated())}
 
     def _own_curves(self, accuracy: np.ndarray) -> np.ndarray:
         """Of each newcomer, the mean over the residents that it met [M, R, 1, K]."""
