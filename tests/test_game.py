@@ -261,6 +261,18 @@ def test_terms_enter_the_loss_by_the_coefficients_of_the_config(batch):
     }
 
 
+def test_frozen_speakers_say_what_is_likeliest(batch):
+    changes = {f'loss.speaker.{key}': 0.0 for key in ('entropy', 'kl')}
+    game = tiny_game(changes | {'loss.speaker.name': 'none'})
+    pair = drawn_pair(game, batch)
+    with jax.disable_jit():
+        frozen, _ = game.play(pair, KEY, batch, STEP)
+        sampled, _ = tiny_game().play(pair, KEY, batch, STEP)
+        said = game.say_greedy(pair.speaker, batch).symbols
+    np.testing.assert_array_equal(frozen.utterance.message.symbols, said)
+    assert (sampled.utterance.message.symbols != said).any()
+
+
 def test_the_target_accounts_for_the_message_that_was_said(batch):
     play = play_and_differentiate({'channel.variable_length': True}, batch)
     again = replay(play, batch, target=play.pair.speaker.params)

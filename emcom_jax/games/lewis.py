@@ -64,14 +64,17 @@ class LewisGame:
         self, pair: Pair, key: Key, batch: Batch, step: Array, forced: Message | None = None
     ) -> tuple[Episode, Pair]:
         speak_key, channel_key = jax.random.split(key)
-        sample, _, force = self._speaker.apply
+        sample, greedy, force = self._speaker.apply
         params, state = pair.speaker
-        if forced is None:
+        if forced is not None:
+            utterance, state = force(params, state, None, batch.speaker_inputs, forced)
+        elif self._loss.speaker.name == 'none':
+            # Frozen speakers have nothing to explore (Chaabouni et al. 2022, ease of learning).
+            utterance, state = greedy(params, state, None, batch.speaker_inputs)
+        else:
             noise = self._noise(speak_key, batch)
             args = (noise, self._temperature(step))
             utterance, state = sample(params, state, None, batch.speaker_inputs, *args)
-        else:
-            utterance, state = force(params, state, None, batch.speaker_inputs, forced)
         target_log_policy = None
         if self.reads_target:
             message = jax.lax.stop_gradient(utterance.message)
