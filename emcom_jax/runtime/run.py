@@ -194,6 +194,10 @@ def start(
         print(f'run directory: {directory}\nreport:        {page}')
 
 
+# Beside the accuracies under interventions, these say little more: the report has them.
+_ONLY_IN_REPORT = ('guess_change', 'accuracy_intact', 'intervention_examples')
+
+
 def show(summary: dict[str, Any]) -> None:
     """Prints the single values of each split as a table, intervals beside what they belong to."""
     splits = [name for name, values in summary.items() if isinstance(values, dict)]
@@ -201,7 +205,9 @@ def show(summary: dict[str, Any]) -> None:
     names = [
         name
         for name, value in {k: v for split in splits for k, v in summary[split].items()}.items()
-        if not isinstance(value, list) and not name.endswith('_se')
+        if not isinstance(value, list)
+        and not name.endswith('_se')
+        and not name.startswith(_ONLY_IN_REPORT)
     ]
     step = summary.get('best_step', summary['step'])
     width = max(map(len, names))
