@@ -94,11 +94,13 @@ def base() -> ConfigDict:
         **_core(),
         'head': 'policy_value',  # policy | policy_value | policy_q_value
         'head_sizes': (),  # Hidden layers of every head.
+        'groups': placeholder(tuple),  # What is different in each group: ({'core': 'gru'}, ...).
     }
     config.listener = {
         **_core(),
         'projection_sizes': (128,),  # Of the message and of the candidates; the last is the space.
         'impatient': False,  # It guesses after every symbol, and learns from all its guesses.
+        'groups': placeholder(tuple),  # As of speakers; with 'size', unless all are of one size.
     }
     config.loss = {
         'speaker': {

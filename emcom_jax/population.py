@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from emcom_jax.games.base import Game
 from emcom_jax.optimizers import Optimizer
-from emcom_jax.types import Agent, Array, Batch, Key, Learner, Population, Tree
+from emcom_jax.types import Agent, Array, Batch, Key, Learner, Members, Population, Tree
 
 _MATCHINGS = 1024  # At least so many random matchings of an incomplete graph, drawn once.
 _LARGE = 2**25  # Multiplications of one matrix product above which a CPU prefers one at a time.
@@ -55,10 +55,19 @@ class Meetings(NamedTuple):
 
 
 def init_population(
-    game: Game, optimizers: Optimizers, key: Key, batch: Batch, speakers: int, listeners: int
+    game: Game,
+    optimizers: Optimizers,
+    key: Key,
+    batch: Batch,
+    speakers: int,
+    listeners: int,
+    first: tuple[int, int] = (0, 0),
 ) -> Population:
     """Makes fresh agents, all at once. Each EMA target is a copy of its speaker; frozen speakers
-    have none."""
+    have none.
+
+    first: the numbers of the first speaker and listener, of a group that others come before.
+    """
     speaker_key, listener_key, shared_key = jax.random.split(key, 3)
 
     def fresh(
@@ -70,20 +79,51 @@ def init_population(
         return Learner(agent, opt_state, none_yet, updates)
 
     def stack(
-        init: Callable[..., Agent], optimizer: Optimizer | None, one: Key, count: int
+        init: Callable[..., Agent], optimizer: Optimizer | None, one: Key, start: int, count: int
     ) -> Learner:
         # Agent i has the same key whatever the size of the population.
-        keys = jax.vmap(lambda i: jax.random.fold_in(one, i))(jnp.arange(count))
+        numbers = jnp.arange(start, start + count)
+        keys = jax.vmap(lambda i: jax.random.fold_in(one, i))(numbers)
         return jax.vmap(lambda k: fresh(init, optimizer, k))(keys)
 
     frozen = optimizers.speaker is None
-    members = stack(game.init_speaker, optimizers.speaker, speaker_key, speakers)
+    members = stack(game.init_speaker, optimizers.speaker, speaker_key, first[0], speakers)
+    hearers = stack(game.init_listener, optimizers.listener, listener_key, first[1], listeners)
     return Population(
         speakers=members,
-        listeners=stack(game.init_listener, optimizers.listener, listener_key, listeners),
+        listeners=hearers,
         targets={} if frozen else jax.tree.map(jnp.copy, members.agent.params),
         shared=fresh(game.init_shared, optimizers.shared, shared_key),
     )
+
+
+def stacks(role: Any) -> tuple[Any, ...]:
+    """The groups of a role, such as `members.speakers`: one, where it is not a tuple of them."""
+    # The records of stacks are tuples as well, with names.
+    return role if type(role) is tuple else (role,)
+
+
+def agents_of(role: Any) -> Any:
+    """The agents of a stack, or a tuple of those of each stack of a role."""
+    return jax.tree.map(lambda x: x.agent, role, is_leaf=_is_stack)
+
+
+def with_agents(role: Any, agents: Any) -> Any:
+    """The same stacks with other agents, in the place of `agents_of(role)`."""
+    return jax.tree.map(lambda x, new: x._replace(agent=new), role, agents, is_leaf=_is_stack)
+
+
+def _is_stack(tree: Tree) -> bool:
+    return isinstance(tree, Learner)
+
+
+def averages(members: Members) -> tuple[Array, Array]:
+    """The average accuracies of all speakers [..., S] and of all listeners [..., L]."""
+    speakers, listeners = (
+        jnp.concatenate([stack.accuracy for stack in stacks(role)], axis=-1)
+        for role in (members.speakers, members.listeners)
+    )
+    return speakers, listeners
 
 
 def take(stack: Tree, index: Array) -> Tree:
@@ -136,7 +176,7 @@ def make_meetings(config: ConfigDict) -> Meetings:
     if config.pairing == 'fixed':
         _mask('population.pairs', config.pairs, shape)  # Refuses agents that do not exist.
         pairs = np.asarray(config.pairs, np.int32)
-        draw, disjoint = constant(pairs), _disjoint(pairs, speaker_learns, listener_learns)
+        draw, disjoint = constant(pairs), is_disjoint(pairs, speaker_learns, listener_learns)
     elif config.pairing == 'independent':
         draw, disjoint = _with_replacement(graph, count), False
     elif graph.all():
@@ -226,7 +266,7 @@ def _matching_with(first: np.ndarray, graph: np.ndarray, rng: np.random.Generato
     return matched[graph[matched[:, 0], matched[:, 1]]]
 
 
-def _disjoint(pairs: np.ndarray, speaker_learns: np.ndarray, listener_learns: np.ndarray) -> bool:
+def is_disjoint(pairs: np.ndarray, speaker_learns: np.ndarray, listener_learns: np.ndarray) -> bool:
     """Whether each agent that learns in one of the pairs is in no other pair."""
     for column, learns in ((0, speaker_learns), (1, listener_learns)):
         counts = np.bincount(pairs[:, column])

@@ -11,12 +11,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from emcom_jax import metrics
+from emcom_jax.architectures import has_groups, spans
 from emcom_jax.config import base, get, require
 from emcom_jax.experiments.population import PopulationExperiment
 from emcom_jax.metrics.learning import area_under_curve, value_at
+from emcom_jax.population import agents_of, stacks, with_agents
 from emcom_jax.runtime.run_directory import RunDirectory, flatten
 from emcom_jax.runtime.writers import read_lines
-from emcom_jax.types import EvalRecord, Population
+from emcom_jax.types import Agent, EvalRecord, Groups, Members
 
 # What a run of this kind has in common with the one that its speakers come from, unless it is set.
 _SHARED = ('data', 'game', 'channel', 'speaker', 'listener', 'loss.listener', 'evaluation')
@@ -100,14 +102,22 @@ class EaseOfLearning(PopulationExperiment):
         )
         return super()._keep(record, replica)
 
-    def _start_from(self, members: Population, run_dir: str) -> Population:
+    def _start_from(self, members: Members, run_dir: str) -> Members:
         """The first speakers of the other run; listeners are fresh."""
-        size = RunDirectory(run_dir).load_config().population.num_speakers
-        ours = members.speakers.agent
-        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape[2:]), x.dtype), ours)
-        found = self._read_agents(run_dir, {'speakers': like})['speakers']
-        found = jax.tree.map(lambda x, own: x[:, : own.shape[1]], found, ours)
-        return members._replace(speakers=members.speakers._replace(agent=found))
+        theirs = RunDirectory(run_dir).load_config()
+        ours = stacks(agents_of(members.speakers))
+
+        def sized(agents: Agent, size: int) -> Agent:
+            return jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct((size, *x.shape[2:]), x.dtype), agents
+            )
+
+        like = tuple(map(sized, ours, map(len, spans(theirs, 'speaker'))))
+        found = self._read_agents(run_dir, {'speakers': like if has_groups(theirs) else like[0]})
+        first = jax.tree.map(lambda x, own: x[:, : own.shape[1]], stacks(found['speakers']), ours)
+        if isinstance(members, Groups):
+            return members._replace(speakers=with_agents(members.speakers, first))
+        return members._replace(speakers=with_agents(members.speakers, first[0]))
 
 
 def _following(config: ConfigDict, source: ConfigDict) -> dict[str, Any]:
@@ -115,7 +125,15 @@ def _following(config: ConfigDict, source: ConfigDict) -> dict[str, Any]:
     speakers = min(config.ease_of_learning.max_speakers, source.population.num_speakers)
     each = config.ease_of_learning.listeners_per_speaker
     pairs = tuple((s, s * each + k) for s in range(speakers) for k in range(each))
+    require(
+        config,
+        'ease_of_learning.max_speakers',
+        speakers == source.population.num_speakers or source.speaker.groups is None,
+        f'must be at least {source.population.num_speakers}: the speakers of {config.from_run} are '
+        'of several groups, which are taken whole',
+    )
     return {
+        'listener.groups': None,
         'population.num_speakers': speakers,
         'population.num_listeners': speakers * each,
         'population.pairs_per_step': len(pairs),

@@ -218,4 +218,6 @@ def _fill(config: ConfigDict, values: dict[str, Any]) -> None:
 
 
 def _tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _tuples(x) for key, x in value.items()}
     return tuple(_tuples(x) for x in value) if isinstance(value, list) else value
