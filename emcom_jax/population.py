@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from emcom_jax.games.base import Game
 from emcom_jax.optimizers import Optimizer
-from emcom_jax.types import Agent, Array, Batch, Key, Learner, Members, Population, Tree
+from emcom_jax.types import Agent, Array, Batch, Key, Learner, Population, Tree
 
 _MATCHINGS = 1024  # At least so many random matchings of an incomplete graph, drawn once.
 _LARGE = 2**25  # Multiplications of one matrix product above which a CPU prefers one at a time.
@@ -95,35 +95,6 @@ def init_population(
         targets={} if frozen else jax.tree.map(jnp.copy, members.agent.params),
         shared=fresh(game.init_shared, optimizers.shared, shared_key),
     )
-
-
-def stacks(role: Any) -> tuple[Any, ...]:
-    """The groups of a role, such as `members.speakers`: one, where it is not a tuple of them."""
-    # The records of stacks are tuples as well, with names.
-    return role if type(role) is tuple else (role,)
-
-
-def agents_of(role: Any) -> Any:
-    """The agents of a stack, or a tuple of those of each stack of a role."""
-    return jax.tree.map(lambda x: x.agent, role, is_leaf=_is_stack)
-
-
-def with_agents(role: Any, agents: Any) -> Any:
-    """The same stacks with other agents, in the place of `agents_of(role)`."""
-    return jax.tree.map(lambda x, new: x._replace(agent=new), role, agents, is_leaf=_is_stack)
-
-
-def _is_stack(tree: Tree) -> bool:
-    return isinstance(tree, Learner)
-
-
-def averages(members: Members) -> tuple[Array, Array]:
-    """The average accuracies of all speakers [..., S] and of all listeners [..., L]."""
-    speakers, listeners = (
-        jnp.concatenate([stack.accuracy for stack in stacks(role)], axis=-1)
-        for role in (members.speakers, members.listeners)
-    )
-    return speakers, listeners
 
 
 def take(stack: Tree, index: Array) -> Tree:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from emcom_jax.population import averages
+from emcom_jax.stacks import averages
 from emcom_jax.types import Array, Bank, Batch, Key, Members, Tree
 from emcom_jax.updates import Scalars, Update, When, unrolled
 

@@ -14,7 +14,7 @@ FOLDERS = ('emcom_jax', 'emcom_datasets', 'configs', 'benchmarks', 'tests', 'doc
 # floors below. A file stands by itself where it is more than its room.
 FLOORS = (
     ('types', 'tables'),
-    ('draws',),
+    ('draws', 'stacks'),
     ('data',),
     ('config',),
     ('architectures',),

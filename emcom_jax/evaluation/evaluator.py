@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from emcom_jax.data.bank import look_at
 from emcom_jax.evaluation.judging import Draws, Judge, in_chunks, make_draws
 from emcom_jax.games.base import Game, Games, table_of
-from emcom_jax.population import stacks
+from emcom_jax.stacks import stacks
 from emcom_jax.types import Agent, Array, Bank, EvalRecord, Guess, Members, Message, Pair
 
 

@@ -15,9 +15,9 @@ from emcom_jax.architectures import has_groups, spans
 from emcom_jax.config import base, get, require
 from emcom_jax.experiments.population import PopulationExperiment
 from emcom_jax.metrics.learning import area_under_curve, value_at
-from emcom_jax.population import agents_of, stacks, with_agents
 from emcom_jax.runtime.run_directory import RunDirectory, flatten
 from emcom_jax.runtime.writers import read_lines
+from emcom_jax.stacks import agents_of, stacks, with_agents
 from emcom_jax.types import Agent, EvalRecord, Groups, Members
 
 # What a run of this kind has in common with the one that its speakers come from, unless it is set.

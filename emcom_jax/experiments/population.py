@@ -22,6 +22,7 @@ from emcom_jax.optimizers import make_optimizer
 from emcom_jax.runtime.devices import bcast_local_devices, first
 from emcom_jax.runtime.run import Preempted, Run
 from emcom_jax.runtime.run_directory import RunDirectory
+from emcom_jax.stacks import agents_of, stacks, with_agents
 from emcom_jax.types import Array, Bank, EvalRecord, Key, Members
 
 _take = jax.jit(population.take)
@@ -226,13 +227,11 @@ class PopulationExperiment(AbstractExperiment):
     def _start_from(self, members: Members, run_dir: str) -> Members:
         """Takes agents and EMA targets from another run; optimisers begin anew."""
         roles = ('speakers', 'listeners')
-        wanted = {role: population.agents_of(getattr(members, role)) for role in roles}
+        wanted = {role: agents_of(getattr(members, role)) for role in roles}
         wanted['targets'] = members.targets
         one = jax.eval_shape(lambda: _take(wanted, jnp.zeros((), int)))
         found = self._read_agents(run_dir, one)
-        taken = {
-            role: population.with_agents(getattr(members, role), found[role]) for role in roles
-        }
+        taken = {role: with_agents(getattr(members, role), found[role]) for role in roles}
         return members._replace(targets=found['targets'], **taken)
 
     def _read_agents(self, run_dir: str, like: dict[str, Any]) -> dict[str, Any]:
@@ -320,7 +319,7 @@ class PopulationExperiment(AbstractExperiment):
 
 def _params(role: Any) -> list[Any]:
     """The parameters of each stack of a role."""
-    return [stack.agent.params for stack in population.stacks(role)]
+    return [stack.agent.params for stack in stacks(role)]
 
 
 def _measure(record: EvalRecord, config: ConfigDict) -> dict[str, Any]:

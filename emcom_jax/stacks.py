@@ -1,0 +1,37 @@
+"""The stacks of a population, of which a role has one, or a tuple of one for each group."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from emcom_jax.types import Array, Learner, Members, Tree
+
+
+def stacks(role: Any) -> tuple[Any, ...]:
+    """The groups of a role, such as `members.speakers`: one, where it is not a tuple of them."""
+    # The records of stacks are tuples as well, with names.
+    return role if type(role) is tuple else (role,)
+
+
+def agents_of(role: Any) -> Any:
+    """The agents of a stack, or a tuple of those of each stack of a role."""
+    return jax.tree.map(lambda x: x.agent, role, is_leaf=_is_stack)
+
+
+def with_agents(role: Any, agents: Any) -> Any:
+    """The same stacks with other agents, in the place of `agents_of(role)`."""
+    return jax.tree.map(lambda x, new: x._replace(agent=new), role, agents, is_leaf=_is_stack)
+
+
+def _is_stack(tree: Tree) -> bool:
+    return isinstance(tree, Learner)
+
+
+def averages(members: Members) -> tuple[Array, Array]:
+    """The average accuracies of all speakers [..., S] and of all listeners [..., L]."""
+    speakers, listeners = (
+        jnp.concatenate([stack.accuracy for stack in stacks(role)], axis=-1)
+        for role in (members.speakers, members.listeners)
+    )
+    return speakers, listeners
