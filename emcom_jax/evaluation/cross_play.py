@@ -55,7 +55,10 @@ class Group(NamedTuple):
     def labels(self) -> tuple[list[str], list[str]]:
         """The names of the speakers and of the listeners, as 'lewis/0' or 'lewis/0 (gru)'."""
         speakers, listeners = (
-            [f'{self.name}/{k}' + (f' ({kinds[k]})' if any(kinds) else '') for k in range(size)]
+            [
+                f'{self.name}/{k}' + (f' ({kind})' if kind else '')
+                for k, kind in enumerate(kinds or [''] * size)
+            ]
             for size, kinds in zip(self.sizes, self.kinds, strict=True)
         )
         return speakers, listeners

@@ -121,7 +121,7 @@ def _title(record: EvalRecord, speaker: int, groups: Sequence[Group], kinds: Seq
     if all(len(group.prefix) == lengths[group.rows].max() for group in groups):
         what = 'messages'
     covered = sum(len(group.rows) for group in groups) / len(messages)
-    kind = f' ({kinds[speaker]})' if any(kinds) else ''
+    kind = f' ({kinds[speaker]})' if kinds and kinds[speaker] else ''
     return (
         f'Speaker {speaker}{kind}: {len(np.unique(messages, axis=0))} distinct messages for '
         f'{len(messages)} referents. The commonest {what} ({covered:.0%} of the referents)'
