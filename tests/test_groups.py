@@ -131,6 +131,31 @@ def test_nobody_plays_twice_and_all_pairs_meet_equally_often(name):
     assert abs(matrix / expected - 1).max() < 0.2
 
 
+def test_the_rules_of_two_groups_are_those_of_their_agents():
+    changes = {
+        'speaker_speeds': (0.1, 0.2, 0.3, 0.4, 0.5),
+        'listener_chances': (0.5, 0.4, 0.3, 0.2, 0.1),
+        'speaker_learns': ((0, 1), (3, 4), (4, 0)),
+        'pairing': 'fixed',
+        'pairs': ((0, 0), (3, 4), (4, 4), (1, 3)),
+        'pairs_per_step': 4,
+    }
+    config = sized((3, 2), (1, 4), **changes)
+    plan, whole = make_meetings(config), population.make_meetings(config.population)
+    for (g, row), (h, column) in itertools.product(*map(enumerate, plan.spans)):
+        said, heard = plan.meetings[g][h].paces
+        np.testing.assert_array_equal(said.speed, np.float32(changes['speaker_speeds'])[list(row)])
+        chances = np.float32(changes['listener_chances'])
+        np.testing.assert_array_equal(heard.chance, chances[list(column)])
+        assert said.chance is None and heard.speed is None
+        for s, t in itertools.product(row, column):
+            learns = said.learns[s - row.start, t - column.start]
+            assert learns == whole.paces[0].learns[s, t] == ((s, t) in changes['speaker_learns'])
+    # Listener 4 learns from two speakers of one group.
+    disjoint = [[one.disjoint for one in row] for row in plan.meetings]
+    assert disjoint == [[True, True], [True, False]] and not plan.disjoint
+
+
 # --- one step, in a game of numbers ---------------------------------------------------------------
 
 
@@ -391,6 +416,19 @@ def test_a_replica_is_what_it_would_be_alone(many):
     alone = run(*jax.tree.map(lambda x: x[1:], (members, keys)), 0, 4)
     ours = jax.tree.map(lambda x: x[1:], (together, scalars))
     chex.assert_trees_all_close(ours, (alone[0], alone[2]), rtol=1e-4, atol=1e-6)
+
+
+def test_there_may_be_more_groups_of_speakers(optimizers, batch):
+    games = tuple((Kinds(x, False), Kinds(x, True)) for x in (True, False, True))
+    members = groups.init_members(games, optimizers, KEY, batch, sized((1, 3, 2), (4, 2)))
+    assert [len(stack.updates) for stack in members.speakers] == [1, 3, 2]
+    assert [stack.agent.params.keys() for stack in members.speakers] == [
+        {'w', 'b'},
+        {'w'},
+        {'w', 'b'},
+    ]
+    assert [len(stack.updates) for stack in members.listeners] == [4, 2]
+    chex.assert_trees_all_equal(members.targets, tuple(x.agent.params for x in members.speakers))
 
 
 def every_group(before, after):
