@@ -298,6 +298,9 @@ def test_agents_of_groups_are_resumed_and_probed(tmp_path: Path):
     widths = {name: one[name].shape for name in one if name.endswith('policy/~/linear_0/w')}
     assert {shape[2] for shape in widths.values()} == {8, 16}
     assert all((one[f'population/speakers/{g}/updates'] > 20).all() for g in (0, 1))
+    # Their messages are tampered with, too.
+    values = json.loads((straight / 'summary.json').read_text())['test']
+    assert values['accuracy_intact@16'] == pytest.approx(values['accuracy_average@16'])
     # Their speakers are frozen, and taught to fresh listeners of one kind.
     probe = [
         *(sys.executable, '-m', 'emcom_jax.main'),
