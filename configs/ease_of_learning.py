@@ -14,7 +14,7 @@ Papers: Li & Bowling, Ease-of-teaching and language structure from emergent comm
 
 Speakers are frozen. Data, game, channel and the listeners' architecture are those of the run,
 unless they are set here: so a language is probed on other data by --config.data.name=...
-The experiment's own defaults are in `emcom_jax/config.py`.
+The experiment's own defaults are in `emcom_jax/probes.py`.
 
 Expected on the digits after `configs/lewis.py`: accuracy 0.5 among 128 candidates after some 300
 steps.

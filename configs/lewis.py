@@ -10,6 +10,7 @@ Paper: Chaabouni et al., Emergent communication at scale, ICLR 2022.
     policy_gradient     a dueling critic in place of REINFORCE's baseline
     gumbel, gumbel_st   Gumbel-softmax, straight-through
     continuous          real vectors for symbols: a control
+    groups              LSTMs and Transformers speak, GRUs and Transformers listen
     imagenet, celeba    the paper's setting on DeepMind's BYOL features, one pair
     imagenet_imitation  ten pairs; four students imitate the best speaker every ten steps
 
@@ -85,6 +86,13 @@ VARIANTS = {
         'loss.speaker.entropy': 0.0,
         'loss.speaker.kl': 0.0,
         'evaluation.metrics': ('accuracy', 'voting'),
+    },
+    'groups': {
+        'speaker.groups': ({'core': 'lstm'}, {'core': 'transformer'}),
+        'listener.groups': ({'core': 'gru'}, {'core': 'transformer'}),
+        'population.num_speakers': 4,
+        'population.num_listeners': 4,
+        'population.pairs_per_step': 4,
     },
     'imagenet': PAPER,
     'celeba': PAPER | {'data.name': 'byol_celeb_a2', 'training_steps': 300_000},

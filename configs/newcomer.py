@@ -9,7 +9,7 @@
 All residents are frozen. Newcomers, `newcomer.count` of them at once, know nothing of each other;
 in each step each plays one batch with a resident, at random. Data, game, channel, losses,
 optimisers and architectures are those of the run, unless they are set here. The experiment's own
-defaults are in `emcom_jax/config.py`.
+defaults are in `emcom_jax/probes.py`.
 
 What it costs is stated as updates to 50 %, 75 % and 90 % of the accuracy that residents have with
 each other; it is undefined as long as one newcomer has not come so far.

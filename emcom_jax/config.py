@@ -14,61 +14,8 @@ from typing import Any
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+from emcom_jax import probes
 from emcom_jax.tables import look_up
-
-# The defaults of experiments, where they are others than those of `_base`.
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    'population': {},
-    'ease_of_learning': {
-        'training_steps': 2000,
-        'random_seed': 7,  # Not that of the run, whose listeners began at its own seed.
-        'log_train_data_interval': 20,
-        'optimizer.listener.learning_rate': 1e-3,
-        'optimizer.listener.schedule': 'constant',
-        'evaluation.every': 0,
-        'evaluation.metrics': ('accuracy',),
-        'evaluation.train': True,  # Information loss and co-adaptation are stated of each split.
-        'evaluation.interventions': False,  # Listeners are asked by their own speakers alone.
-    },
-    'newcomer': {
-        'training_steps': 2000,
-        'random_seed': 7,  # Not that of the run, whose residents began at its own seed.
-        'log_train_data_interval': 20,
-        # They learn as the residents did, but at a constant rate.
-        'optimizer.speaker.schedule': 'constant',
-        'optimizer.speaker.warmup_steps': 0,
-        'optimizer.listener.schedule': 'constant',
-        'optimizer.listener.warmup_steps': 0,
-        'evaluation.every': 0,
-        'evaluation.metrics': ('accuracy',),
-        'evaluation.interventions': False,
-    },
-}
-
-# Their own groups.
-_GROUPS: dict[str, dict[str, Any]] = {
-    'ease_of_learning': {
-        'max_speakers': 10,  # Of each replica, the first ones.
-        'listeners_per_speaker': 3,
-        'steps': (100, 300, 1000),  # At which the accuracy is stated.
-    },
-    'newcomer': {
-        'role': 'listener',  # listener | speaker
-        'count': 5,  # Newcomers in each replica, each alone with the residents of the other role.
-        'shares': (0.5, 0.75, 0.9),  # Of the residents' accuracy, whose cost is stated.
-        'steps': (100, 300, 1000),  # At which the accuracy is stated.
-    },
-}
-
-# What they take from the run of `from_run`, or derive: None unless it is set. Some is their own.
-_ANY = (
-    *('replicas', 'data', 'game', 'channel', 'speaker', 'listener', 'loss', 'evaluation'),
-    *('population.num_speakers', 'population.num_listeners', 'population.pairs_per_step'),
-    *('population.pairing', 'population.pairs', 'population.graph', 'population.structure'),
-    *('population.speaker_learns', 'population.listener_learns'),
-)
-_TAKEN = {'ease_of_learning': _ANY, 'newcomer': (*_ANY, 'optimizer')}
-_OWN = ('evaluation.every', 'evaluation.patience', 'evaluation.threshold')
 
 
 def _core() -> dict[str, Any]:
@@ -102,26 +49,26 @@ def _optimizer() -> dict[str, Any]:
 
 def base(experiment: str = 'population') -> ConfigDict:
     """Returns the configuration that every recipe of an experiment starts from, locked."""
-    config, changes = _base(), look_up(_DEFAULTS, experiment, 'experiment')
+    config, changes = _base(), look_up(probes.DEFAULTS, experiment, 'experiment')
     config.experiment = experiment
     for key in taken(experiment):
         *groups, name = key.split('.')
         group = functools.reduce(operator.getitem, groups, config)
         group[name] = placeholder(group.get_type(name))
     config.update_from_flattened_dict(changes)
-    if experiment in _GROUPS:
-        config[experiment] = dict(_GROUPS[experiment])
+    if experiment in probes.GROUPS:
+        config[experiment] = dict(probes.GROUPS[experiment])
     return config.lock()
 
 
 def taken(experiment: str) -> tuple[str, ...]:
     """The keys that are None unless they are set: what an experiment takes from the run of
     `from_run`, or derives."""
-    groups = _TAKEN.get(experiment, ())
+    groups = probes.TAKEN.get(experiment, ())
     return tuple(
         key
         for key in _keys(_base())
-        if key not in _OWN and any(f'{key}.'.startswith(f'{group}.') for group in groups)
+        if key not in probes.OWN and any(f'{key}.'.startswith(f'{group}.') for group in groups)
     )
 
 
@@ -182,11 +129,13 @@ def _base() -> ConfigDict:
         **_core(),
         'head': 'policy_value',  # policy | policy_value | policy_q_value
         'head_sizes': (),  # Hidden layers of every head.
+        'groups': placeholder(tuple),  # What is different in each group: ({'core': 'gru'}, ...).
     }
     config.listener = {
         **_core(),
         'projection_sizes': (128,),  # Of the message and of the candidates; the last is the space.
         'impatient': False,  # It guesses after every symbol, and learns from all its guesses.
+        'groups': placeholder(tuple),  # As of speakers; with 'size', unless all are of one size.
     }
     config.loss = {
         'speaker': {

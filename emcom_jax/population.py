@@ -55,10 +55,19 @@ class Meetings(NamedTuple):
 
 
 def init_population(
-    game: Game, optimizers: Optimizers, key: Key, batch: Batch, speakers: int, listeners: int
+    game: Game,
+    optimizers: Optimizers,
+    key: Key,
+    batch: Batch,
+    speakers: int,
+    listeners: int,
+    first: tuple[int, int] = (0, 0),
 ) -> Population:
     """Makes fresh agents, all at once. Each EMA target is a copy of its speaker; frozen speakers
-    have none."""
+    have none.
+
+    first: the numbers of the first speaker and listener, of a group that others come before.
+    """
     speaker_key, listener_key, shared_key = jax.random.split(key, 3)
 
     def fresh(
@@ -70,17 +79,19 @@ def init_population(
         return Learner(agent, opt_state, none_yet, updates)
 
     def stack(
-        init: Callable[..., Agent], optimizer: Optimizer | None, one: Key, count: int
+        init: Callable[..., Agent], optimizer: Optimizer | None, one: Key, start: int, count: int
     ) -> Learner:
         # Agent i has the same key whatever the size of the population.
-        keys = jax.vmap(lambda i: jax.random.fold_in(one, i))(jnp.arange(count))
+        numbers = jnp.arange(start, start + count)
+        keys = jax.vmap(lambda i: jax.random.fold_in(one, i))(numbers)
         return jax.vmap(lambda k: fresh(init, optimizer, k))(keys)
 
     frozen = optimizers.speaker is None
-    members = stack(game.init_speaker, optimizers.speaker, speaker_key, speakers)
+    members = stack(game.init_speaker, optimizers.speaker, speaker_key, first[0], speakers)
+    hearers = stack(game.init_listener, optimizers.listener, listener_key, first[1], listeners)
     return Population(
         speakers=members,
-        listeners=stack(game.init_listener, optimizers.listener, listener_key, listeners),
+        listeners=hearers,
         targets={} if frozen else jax.tree.map(jnp.copy, members.agent.params),
         shared=fresh(game.init_shared, optimizers.shared, shared_key),
     )
@@ -138,7 +149,7 @@ def make_meetings(config: ConfigDict) -> Meetings:
     if config.pairing == 'fixed':
         _mask('population.pairs', config.pairs, shape)  # Refuses agents that do not exist.
         pairs = np.asarray(config.pairs, np.int32)
-        draw, disjoint = constant(pairs), _disjoint(pairs, speaker_learns, listener_learns)
+        draw, disjoint = constant(pairs), is_disjoint(pairs, speaker_learns, listener_learns)
     elif config.pairing in ('every_speaker', 'every_listener'):
         role = ('every_speaker', 'every_listener').index(config.pairing)
         others = (listener_learns, speaker_learns)[role]
@@ -249,7 +260,7 @@ def _matching_with(first: np.ndarray, graph: np.ndarray, rng: np.random.Generato
     return matched[graph[matched[:, 0], matched[:, 1]]]
 
 
-def _disjoint(pairs: np.ndarray, speaker_learns: np.ndarray, listener_learns: np.ndarray) -> bool:
+def is_disjoint(pairs: np.ndarray, speaker_learns: np.ndarray, listener_learns: np.ndarray) -> bool:
     """Whether each agent that learns in one of the pairs is in no other pair."""
     for column, learns in ((0, speaker_learns), (1, listener_learns)):
         counts = np.bincount(pairs[:, column])

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from emcom_jax.types import Array, Bank, Batch, Key, Population, Tree
+from emcom_jax.stacks import averages
+from emcom_jax.types import Array, Bank, Batch, Key, Members, Tree
 from emcom_jax.updates import Scalars, Update, When, unrolled
 
 # Multiplications that one call should not exceed, so that it takes a second or two: in the middle
@@ -33,7 +34,7 @@ def repeat(
     draw: Callable[[Bank, Key, Array], Batch],
     execution: str,
     plays: When | None = None,
-) -> Callable[[Population, Bank, Key, Array, Array], tuple[Population, Array, Scalars]]:
+) -> Callable[[Members, Bank, Key, Array, Array], tuple[Members, Array, Scalars]]:
     """Makes the function that does many steps: (population, bank, keys, start, count) ->
     (population, steps done, scalars).
 
@@ -54,8 +55,8 @@ def repeat(
     """
 
     def step_once(
-        members: Population, bank: Bank, key: Key, step: Array
-    ) -> tuple[Population, tuple[Scalars, list[Scalars]]]:
+        members: Members, bank: Bank, key: Key, step: Array
+    ) -> tuple[Members, tuple[Scalars, list[Scalars]]]:
         """One replica. Returns the population; the sum of each scalar by pair, with 1 for each
         meeting; of each periodic update the scalars, with 1 if it was due."""
         data_key, step_key = jax.random.split(key)
@@ -63,31 +64,31 @@ def repeat(
         batch = draw(bank, data_key, step)
         play_key = jax.random.fold_in(step_key, 0)
 
-        def meet(members: Population) -> tuple[Population, Scalars]:
+        def meet(members: Members) -> tuple[Members, Scalars]:
             members, scalars = communicate(play_key, step, members, batch)
             return members, scalars | {'meetings': jnp.ones(scalars['speaker'].shape)}
 
-        members, scalars = _if(True if plays is None else plays(step), meet, members)
+        members, scalars = if_due(True if plays is None else plays(step), meet, members)
         met = (scalars.pop('speaker'), scalars.pop('listener'))
-        sizes = (members.speakers.updates.shape[0], members.listeners.updates.shape[0])
+        sizes = tuple(each.shape[0] for each in averages(members))
         sums = {name: jnp.zeros(sizes).at[met].add(each) for name, each in scalars.items()}
         rest = []
         for number, (due, update) in enumerate(periodic, start=1):
             key = jax.random.fold_in(step_key, number)
 
-            def now(members: Population, update: Update = update, key: Key = key) -> Any:
+            def now(members: Members, update: Update = update, key: Key = key) -> Any:
                 members, scalars = update(key, step, members, batch)
                 return members, scalars | {'count': jnp.ones(())}
 
-            members, scalars = _if(due(step), now, members)
+            members, scalars = if_due(due(step), now, members)
             rest.append(scalars)
         return members, (sums, rest)
 
     def many(
-        members: Population, bank: Bank, keys: Key, start: Array, count: Array
-    ) -> tuple[Population, Array, Scalars]:
-        def all_once(members: Population, step: Array) -> tuple[Population, Any]:
-            def one(members: Population, key: Key) -> tuple[Population, Any]:
+        members: Members, bank: Bank, keys: Key, start: Array, count: Array
+    ) -> tuple[Members, Array, Scalars]:
+        def all_once(members: Members, step: Array) -> tuple[Members, Any]:
+            def one(members: Members, key: Key) -> tuple[Members, Any]:
                 return step_once(members, bank, key, step)
 
             return over_replicas(one, execution)(members, keys)
@@ -107,8 +108,7 @@ def repeat(
         done, _, members, (sums, rest) = jax.lax.while_loop(go_on, body, carry)
         meetings = sums.pop('meetings')
         scalars = {name: each / meetings for name, each in sums.items()}
-        scalars['speaker_accuracy'] = members.speakers.accuracy
-        scalars['listener_accuracy'] = members.listeners.accuracy
+        scalars['speaker_accuracy'], scalars['listener_accuracy'] = averages(members)
         for each in rest:
             times = each.pop('count')
             scalars |= {name: total / times for name, total in each.items()}
@@ -146,10 +146,10 @@ def most_per_call(asked: int, pairs: int, batch_size: int, length: int, agents: 
     return max(1, min(asked, int(_CALL[jax.default_backend()] / step)))
 
 
-def _if(
-    condition: Array | bool, update: Callable[[Population], Any], members: Population
-) -> tuple[Population, Scalars]:
-    """The update where the condition holds; else the same population, and zeros for scalars."""
+def if_due(
+    condition: Array | bool, update: Callable[[Any], tuple[Any, Any]], members: Any
+) -> tuple[Any, Any]:
+    """The update where the condition holds; else the same population, and zeros for the rest."""
     if condition is True:
         return update(members)
     none = _zeros(jax.eval_shape(update, members)[1])

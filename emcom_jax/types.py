@@ -209,6 +209,19 @@ class Population(NamedTuple):
     shared: Learner
 
 
+class Groups(NamedTuple):
+    """A population of agents of several architectures: what `Population` has, but of speakers,
+    listeners and targets a stack for each group. Agents are numbered through, group after group."""
+
+    speakers: tuple[Learner, ...]
+    listeners: tuple[Learner, ...]
+    targets: tuple[Tree, ...]
+    shared: Learner
+
+
+Members = Population | Groups
+
+
 # --- evaluation -----------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ over examples is averaged over all devices.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +16,15 @@ import jax.numpy as jnp
 from emcom_jax.games.base import Game
 from emcom_jax.optimizers import Optimizer
 from emcom_jax.population import Meetings, Optimizers, put, take
-from emcom_jax.types import Agent, Array, Batch, Key, Learner, Pair, Population, Tree
+from emcom_jax.types import Agent, Array, Batch, Groups, Key, Learner, Pair, Population, Tree
 
 Scalars = dict[str, Array]
 When = Callable[[Array], Array]  # Global step [] -> bool [].
-Update = Callable[[Key, Array, Population, Batch], tuple[Population, Scalars]]
+M = TypeVar('M', Population, Groups)
+Update = Callable[[Key, Array, M, Batch], tuple[M, Scalars]]
+# (population, (speakers [P], listeners [P]), keys [P], batch, step) -> (population, gradient of the
+# shared trunk (its sum over the pairs), state of the trunk (its mean), scalars [P]).
+Play = Callable[[Population, Any, Key, Batch, Array], tuple[Population, Tree, Tree, Scalars]]
 
 ACCURACY_DECAY = 0.99  # Of an agent's training accuracy (Chaabouni et al. 2022, table 3: mu).
 
@@ -57,6 +61,35 @@ def communicate(
 
     The scalars are means over examples, for each pair, [P]; 'speaker' and 'listener' tell whose.
     """
+    play = make_play(game, optimizers, meetings, execution, target_ema, axis_name, learns_now)
+
+    def update(
+        key: Key, step: Array, population: Population, batch: Batch
+    ) -> tuple[Population, Scalars]:
+        meet_key, play_key = jax.random.split(key)
+        ids = meetings.draw(meet_key)
+        count = ids[0].shape[0]
+        keys = jax.random.split(play_key, count)
+        population, grads, state, scalars = play(population, ids, keys, batch, step)
+        accuracy = scalars['accuracy'].mean()
+        shared = learn_shared(optimizers, population.shared, (grads, state, accuracy), count, step)
+        scalars |= {'speaker': ids[0], 'listener': ids[1]}
+        return population._replace(shared=shared), scalars
+
+    return update
+
+
+def make_play(
+    game: Game,
+    optimizers: Optimizers,
+    meetings: Meetings,
+    execution: str,
+    target_ema: float,
+    axis_name: str | None,
+    learns_now: tuple[When, When] | None,
+) -> Play:
+    """Makes the part of `communicate` in which pairs that were drawn (`meetings.draw` is not read)
+    play, and all but the shared trunk learns."""
     frozen = [optimizer is None for optimizer in optimizers]
 
     def learning(*agents: Agent) -> tuple[Tree, ...]:
@@ -223,24 +256,21 @@ def communicate(
         grads = jax.tree.map(lambda leaf: leaf.sum(0), grads)
         return population, grads, jax.tree.map(lambda leaf: leaf.mean(0), states), scalars
 
-    execute = at_once if execution == 'vmap' else one_by_one
+    return at_once if execution == 'vmap' else one_by_one
 
-    def update(
-        key: Key, step: Array, population: Population, batch: Batch
-    ) -> tuple[Population, Scalars]:
-        meet_key, play_key = jax.random.split(key)
-        ids = meetings.draw(meet_key)
-        count = ids[0].shape[0]
-        keys = jax.random.split(play_key, count)
-        population, grads, state, scalars = execute(population, ids, keys, batch, step)
-        grads = jax.tree.map(lambda leaf: leaf / count, grads)
-        accuracy = scalars['accuracy'].mean()
-        results = Results(grads, state, accuracy, jnp.array(True))
-        shared = learn(optimizers.shared, population.shared, results, step)
-        scalars |= {'speaker': ids[0], 'listener': ids[1]}
-        return population._replace(shared=shared), scalars
 
-    return update
+def learn_shared(
+    optimizers: Optimizers,
+    shared: Learner,
+    outcome: tuple[Tree, Tree, Array],
+    count: int,
+    step: Array,
+) -> Learner:
+    """Returns the trunk after one update; outcome: the sum of its gradients over `count` pairs, the
+    means of its state and of their accuracy."""
+    grads, state, accuracy = outcome
+    grads = jax.tree.map(lambda leaf: leaf / count, grads)
+    return learn(optimizers.shared, shared, Results(grads, state, accuracy, jnp.array(True)), step)
 
 
 def learn(optimizer: Optimizer | None, learner: Learner, results: Results, step: Array) -> Learner:

@@ -91,6 +91,11 @@ def test_a_config_is_locked_and_typed(changes, message):
 
 # --- refusals -------------------------------------------------------------------------------------
 
+GROUPS = {
+    'population.num_speakers': 4,
+    'population.num_listeners': 4,
+    'speaker.groups': ({'core': 'gru'}, {'core': 'lstm'}),
+}
 REFUSED = [
     # The changes, the last of which is refused, and what the sentence says besides.
     *(
@@ -223,6 +228,32 @@ REFUSED = [
             ({}, 'channel.variable_length', True),
         )
     ),
+    ({'speaker.groups': ()}, 'must hold groups'),
+    ({'speaker.groups': ('lstm', 'gru')}, "such as {'core': 'gru'}"),
+    ({'speaker.groups': ({'core': 1},)}, 'has core=1, which must be of type str'),
+    ({'speaker.groups': ({}, {})}, "needs a 'size' in each: 2 do not divide num_speakers=1"),
+    ({'listener.groups': ({'size': 1}, {})}, "a 'size' in each group or none"),
+    ({'listener.groups': ({'size': 1}, {'size': 1})}, 'population.num_listeners=1'),
+    ({'listener.groups': ({'size': 2}, {'size': -1})}, 'sizes of at least 1'),
+    *(
+        (GROUPS | changes, sentence)
+        for changes, sentence in (
+            ({'population.pairing': 'independent'}, "use 'matching' or 'fixed'"),
+            (
+                {'population.pairs_per_step': 4, 'population.pairing': 'every_speaker'},
+                "use 'matching' or 'fixed'",
+            ),
+            ({'population.graph': ((0, 0),)}, 'cannot be set with speaker.groups'),
+            (
+                {'population.structure': 'isolated', 'population.pairs_per_step': 2},
+                "must be 4, all of them, with groups and structure='isolated'",
+            ),
+            (
+                {'updates.imitate.every': 5, 'updates.imitate.num_students': 2},
+                'as there are 2 speakers in a group',
+            ),
+        )
+    ),
 ]
 
 
@@ -244,11 +275,34 @@ def test_what_is_impossible_is_refused_by_key_and_value(changes, sentence):
         ({'loss.speaker.name': 'reinforced'}, "did you mean 'reinforce'"),
         ({'loss.listener.name': 'info_nse'}, "did you mean 'info_nce'"),
         ({'evaluation.metrics': ('acuracy',)}, "did you mean 'accuracy'"),
+        ({'speaker.groups': ({'cor': 'gru'},)}, "of speaker.groups 'cor'; did you mean 'core'"),
     ],
 )
 def test_an_unknown_name_is_refused_by_the_nearest(changes, sentence):
     with pytest.raises(ValueError, match=sentence):
         check(tiny_config(changes), tiny_source(), num_devices=1)
+
+
+@pytest.mark.parametrize(
+    ('groups', 'sentence'),
+    [
+        (
+            {'listener.groups': ({'core': 'gru'}, {'core': 'rnn'})},
+            "in listener.groups[1], listener.core='rnn' must be one of",
+        ),
+        (
+            {'speaker.groups': ({'core': 'transformer', 'hidden_size': 7}, {})},
+            'in speaker.groups[0], speaker.hidden_size=7 must be a multiple',
+        ),
+        (
+            {'speaker.groups': ({}, {'head': 'policy'})},
+            "in speaker.groups[1], speaker.head='policy' does not serve",
+        ),
+    ],
+)
+def test_what_is_impossible_in_a_group_is_refused_there(groups, sentence):
+    with pytest.raises(ValueError, match=f'^{re.escape(sentence)}'):
+        check(tiny_config(GROUPS | groups), tiny_source(), num_devices=1)
 
 
 def test_what_is_only_evaluated_needs_no_batch_for_each_device_and_no_best():

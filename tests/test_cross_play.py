@@ -32,7 +32,7 @@ from emcom_jax.report.cross_play import cross_play as draw_heat_map
 from emcom_jax.runtime.checkpoints import Checkpointer
 from emcom_jax.runtime.files import strict, write_json
 from emcom_jax.runtime.run_directory import RunDirectoryError
-from emcom_jax.types import Agent, Learner, Population, Split
+from emcom_jax.types import Agent, Groups, Learner, Population, Split
 
 SEED = 5
 CONFIG = tiny_config()
@@ -249,6 +249,10 @@ def test_the_interval_of_the_drop_resamples_referents_in_pairs(outcome):
 # --- runs -----------------------------------------------------------------------------------------
 
 
+def is_agent(tree):
+    return isinstance(tree, Agent)
+
+
 class Toy:
     """What a checkpoint is made of."""
 
@@ -258,7 +262,7 @@ class Toy:
         self._stacks = stacks
 
     def snapshot_state(self):
-        return {'population': {role: {'agent': agent} for role, agent in self._stacks.items()}}
+        return {'population': jax.tree.map(lambda x: {'agent': x}, self._stacks, is_leaf=is_agent)}
 
 
 def make_run(path, changes=None, factor=1.0, checkpoint=True):
@@ -301,6 +305,30 @@ def test_replicas_are_populations(runs):
 
 def _third(stacks):
     return jax.tree.map(lambda leaf: leaf[2], stacks['speakers'])
+
+
+def test_a_population_of_groups_is_one_population(tmp_path):
+    """It is to itself what its own evaluation says; agents are named with their kind."""
+    changes = {
+        'speaker.groups': ({'hidden_size': 4}, {'core': 'lstm'}),
+        'listener.groups': ({}, {'projection_sizes': (7,)}),
+    }
+    run = make_run(tmp_path / 'run', changes)
+    (group,) = gather([run], 'test').groups
+    assert group.sizes == (2, 2)
+    assert group.labels == (
+        ['run/0 (hidden_size=4)', 'run/1 (lstm)'],
+        ['run/0', 'run/1 (projection_sizes=(7,))'],
+    )
+    outcome = cross_play([group], CONFIG.evaluation, SEED)
+    learners = (
+        tuple(Learner(agent, (), 0, 0) for agent in stack)
+        for stack in (group.speakers, group.listeners)
+    )
+    members = Groups(*learners, ({}, {}), Learner(Agent({}, {}), (), 0, 0))
+    record = Evaluator(group.game, CONFIG)(members, group.bank, 'test', 0, SEED)
+    assert record.correct.mean(-1).std() > 0
+    np.testing.assert_allclose(outcome.accuracy, record.correct.mean(-1), rtol=1e-6)
 
 
 def test_runs_that_are_judged_otherwise_are_judged_by_all_of_it(runs, tmp_path):

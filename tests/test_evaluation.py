@@ -12,9 +12,10 @@ from emcom_jax import channels
 from emcom_jax.data.bank import make_bank
 from emcom_jax.evaluation.evaluator import Evaluator
 from emcom_jax.metrics import records
-from emcom_jax.types import Agent, Episode, Guess, Learner, Population, Split, Utterance
+from emcom_jax.types import Agent, Episode, Groups, Guess, Learner, Population, Split, Utterance
 
 S, L, T, D = 2, 3, 4, 5
+SPANS = (slice(2), slice(2, 3))
 LABELS = {'class': 3, 'attributes': 2}
 
 
@@ -155,6 +156,73 @@ def test_own_listeners_are_the_block_of_each_speaker(rng):
     alone = evaluate(answers[:, :2], **options)
     np.testing.assert_allclose(own.vote[:, 0], alone.vote[:, 0], rtol=1e-6)
     assert (own.vote[:, 0] != everyone.vote[:, 0]).any()
+
+
+def test_own_listeners_of_speakers_of_several_groups(rng):
+    answers = rng.standard_normal((3, 6, 12, D))
+    bank = make_bank(Split(rng.standard_normal((12, D)).astype(np.float32), {}), 'float32')
+    symbols = jnp.asarray(rng.integers(0, 6, (3, 12, T)), jnp.int32)
+
+    def learner(params, state):
+        return Learner(Agent(params, state), (), 0, 0)
+
+    listeners, shared = learner(np.float32(np.swapaxes(answers, 0, 1)), {}), learner({}, {})
+    whole = Population(learner({'symbols': symbols}, jnp.arange(3)), listeners, {}, shared)
+    speakers = tuple(learner({'symbols': symbols[x]}, jnp.arange(3)[x]) for x in SPANS)
+    groups = Groups(speakers, (listeners,), ({}, {}), shared)
+    config = tiny_config({'evaluation.num_candidates': (4,)})
+    ours, theirs = (
+        Evaluator(game, config, own=True)(members, bank, 'test', 0, 1)
+        for game, members in (((((Tables(),),) * 2), groups), (Tables(), whole))
+    )
+    assert ours.correct.shape == (1, 3, 2, 12) and 0 < ours.correct.mean() < 1
+    for field in ('messages', 'lengths', 'correct', 'loss', 'vote'):
+        np.testing.assert_allclose(getattr(ours, field), getattr(theirs, field), rtol=1e-6)
+
+
+class Narrow(Tables):
+    """Listeners that see of the referents as many dimensions as they answer with."""
+
+    def play_greedy(self, pair, key, batch, channel_noise):
+        episode = super().play_greedy(pair, key, batch, channel_noise)
+        dimensions = episode.guess.prediction.shape[-1]
+        guess = episode.guess._replace(candidates=batch.listener_inputs[:, :dimensions])
+        return episode._replace(guess=guess)
+
+
+def test_groups_are_evaluated_as_one_population(rng):
+    """Two speakers and another one; a listener, and two in a space of fewer dimensions."""
+    answers = rng.standard_normal((3, 3, 10, D))
+    answers[:, 1:, :, 3:] = 0  # A product with those is that in three dimensions.
+    inputs = rng.standard_normal((10, D))
+    bank = make_bank(Split(np.asarray(inputs, np.float32), {}), 'float32')
+    whole = np.swapaxes(answers, 0, 1).astype(np.float32)
+    symbols = jnp.asarray(rng.integers(0, 6, (3, 10, T)), jnp.int32)
+
+    def learner(params, state):
+        return Learner(Agent(params, state), (), 0, 0)
+
+    speakers = [learner({'symbols': symbols[x]}, jnp.arange(3)[x]) for x in SPANS]
+    listeners = (learner(whole[:1], {}), learner(whole[1:, ..., :3], {}))
+    shared = learner({}, {})
+    config = tiny_config({'evaluation.num_candidates': (4,)})
+    both = []
+    for game, members in (
+        (
+            Tables(),
+            Population(
+                learner({'symbols': symbols}, jnp.arange(3)), learner(whole, {}), {}, shared
+            ),
+        ),
+        (((Tables(), Narrow()),) * 2, Groups(tuple(speakers), listeners, ({}, {}), shared)),
+    ):
+        record = Evaluator(game, config)(members, bank, 'test', 0, 1)
+        records.check(record)
+        both.append(record)
+    assert 0 < both[0].correct.mean() < 1 and len(np.unique(both[0].messages, axis=0)) == 3
+    for field in ('messages', 'lengths', 'correct', 'loss', 'vote'):
+        ours, theirs = (getattr(record, field) for record in both)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, err_msg=field)
 
 
 # --- naming ---------------------------------------------------------------------------------------

@@ -13,10 +13,11 @@ FOLDERS = ('emcom_jax', 'emcom_datasets', 'configs', 'benchmarks', 'tests', 'doc
 # Rooms of the package, from the ground up. What is in a room may import from that room and from the
 # floors below. A file stands by itself where it is more than its room.
 FLOORS = (
-    ('types', 'tables'),
-    ('draws',),
+    ('types', 'tables', 'probes'),
+    ('draws', 'stacks'),
     ('data',),
     ('config',),
+    ('architectures',),
     ('channels', 'raster'),
     ('agents', 'losses', 'metrics'),
     ('runtime',),
@@ -29,6 +30,8 @@ FLOORS = (
     ('updates',),
     ('steps',),
     ('dynamics',),
+    ('plans',),
+    ('groups',),
     ('evaluation',),
     ('experiments',),
     ('sweep',),

@@ -1,5 +1,6 @@
 """Interventions: what listeners do that hear all of a message, a part, or nothing."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +10,16 @@ from scipy import stats
 
 from emcom_jax import channels, metrics
 from emcom_jax.data.bank import make_bank
-from emcom_jax.evaluation import Evaluator, Interventions
-from emcom_jax.evaluation.interventions import INTERVENTIONS, influence, tamper, total_variation
-from emcom_jax.types import Agent, Guess, InterventionRecord, Learner, Population, Split
+from emcom_jax.evaluation.evaluator import Evaluator
+from emcom_jax.evaluation.interventions import (
+    INTERVENTIONS,
+    Interventions,
+    influence,
+    tamper,
+    total_variation,
+)
+from emcom_jax.stacks import agents_of
+from emcom_jax.types import Agent, Groups, Guess, InterventionRecord, Learner, Population, Split
 
 V, T = 3, 3
 NUMBERS = all_combinations(T, V)  # Every referent is a number of three digits.
@@ -245,6 +253,24 @@ def test_intact_messages_are_judged_as_ever_and_others_where_they_mean_something
     assert tampered.influence.min() >= 0 and tampered.influence.max() > 0
     values = metrics.listening_of(tampered, num_resamples=20)
     assert set(values) >= {f'accuracy_{name}@16' for name in tampered.correct}
+
+
+def test_groups_are_tampered_with_as_one_population(bank, batch):
+    changes = {'evaluation.redraws': 2}
+    config, game = tiny_config(changes), tiny_game(changes)
+    whole = stacked(game, batch)
+    everyone = Interventions(game, config)(whole, bank, seed=3)
+
+    def parts(role, *rows):
+        return tuple(jax.tree.map(lambda leaf, x=x: leaf[x], agents_of(role)) for x in rows)
+
+    speakers = parts(whole.speakers, slice(1), slice(1, 2))
+    listeners = parts(whole.listeners, slice(2), slice(2, 3))
+    learners = (tuple(Learner(x, (), 0, 0) for x in agents) for agents in (speakers, listeners))
+    games = tuple(tuple(tiny_game(changes) for _ in range(2)) for _ in range(2))
+    groups = Interventions(games, config)(Groups(*learners, (), whole.shared), bank, seed=3)
+    chex.assert_trees_all_close(groups, everyone, rtol=1e-5, atol=1e-6)
+    assert groups.correct['replaced'].shape == (LENGTH, 2, 3, 64)
 
 
 def test_a_symbol_is_replaced_where_the_message_has_a_word(batch):

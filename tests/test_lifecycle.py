@@ -69,9 +69,9 @@ def lines(run: Path) -> list[dict]:
     ]
 
 
-def stop_at(run: Path, number: signal.Signals, text: str) -> tuple[int, str]:
+def stop_at(run: Path, number: signal.Signals, text: str, *overrides: str) -> tuple[int, str]:
     """Starts a run and signals it as soon as it has printed `text`."""
-    process = launch(command(run))
+    process = launch(command(run, *overrides))
     assert process.stdout is not None
     seen = []
     for line in process.stdout:
@@ -276,6 +276,50 @@ def test_newcomers_learn_among_frozen_residents(role: str, straight: Path, tmp_p
     assert np.load(run / 'records' / 'test.npz')['correct'].shape[1:3] == shape
     again = finish(arguments)
     assert again[0] == 0 and 'is finished' in again[1]
+
+
+def test_agents_of_groups_are_resumed_and_probed(tmp_path: Path):
+    straight, killed, ease = (tmp_path / name for name in ('straight', 'killed', 'ease'))
+    groups = (
+        "speaker.groups={'core': 'gru'},{'hidden_size': 8}",
+        "listener.groups={'core': 'gru'},{'hidden_size': 8, 'projection_sizes': (7,)}",
+    )
+    code, _, errors = finish(command(straight, *groups))
+    assert code == 0, errors
+    stop_at(killed, signal.SIGKILL, 'valid  step 20', *groups)
+    code, output, errors = finish(command(killed, *groups))
+    assert code == 0 and 'going on from step' in output, errors
+    one, two = parameters(straight), parameters(killed)
+    assert one.keys() == two.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], two[name], err_msg=name)
+    assert lines(straight) == lines(killed)
+    # Each group has a stack of its own, and all of them learnt.
+    widths = {name: one[name].shape for name in one if name.endswith('policy/~/linear_0/w')}
+    assert {shape[2] for shape in widths.values()} == {8, 16}
+    assert all((one[f'population/speakers/{g}/updates'] > 20).all() for g in (0, 1))
+    # Their messages are tampered with, too.
+    values = json.loads((straight / 'summary.json').read_text())['test']
+    assert values['accuracy_intact@16'] == pytest.approx(values['accuracy_average@16'])
+    # Their speakers are frozen, and taught to fresh listeners of one kind.
+    probe = [
+        *(sys.executable, '-m', 'emcom_jax.main'),
+        f'--config={ROOT / "configs" / "ease_of_learning.py"}:debug',
+        f'--config.from_run={straight}',
+        f'--config.run_dir={ease}',
+    ]
+    code, output, errors = finish(probe)
+    assert code == 0, errors
+    assert np.isfinite(np.load(ease / 'ease_of_learning.npz')['accuracy']).all()
+    # Of the other kinds of listeners, too, it is known what they lost.
+    values = json.loads((ease / 'summary.json').read_text())['ease_of_learning']
+    assert np.isfinite(values['co_adaptation_test@16'])
+    best = json.loads((straight / 'summary.json').read_text())['best_step']
+    ours, theirs = parameters(ease), parameters(straight, best)
+    names = {name for name in theirs if 'population/speakers/' in name and '/agent/' in name}
+    assert names and all(np.array_equal(ours[name], theirs[name]) for name in names)
+    code, _, errors = finish([*probe, '--config.ease_of_learning.max_speakers=1'])
+    assert code == 2 and 'must be at least 2: the speakers of' in errors
 
 
 def test_other_shapes_are_named(straight: Path, tmp_path: Path):

@@ -167,6 +167,7 @@ def test_listeners_hear_all_speakers_and_speakers_talk_to_all_listeners(source_r
         ({'interval_type': 'secs'}, 'logged by steps'),
         ({'population.num_listeners': 1}, 'follows from newcomer and from_run'),
         ({'speaker.core': 'lstm'}, 'follows from newcomer and from_run'),
+        ({'listener.groups': ({}, {})}, 'follows from newcomer and from_run'),
         ({'loss.listener.name': 'classification'}, 'follows from newcomer and from_run'),
         ({'updates.reset.every': 10}, 'follows from newcomer and from_run'),
         ({'from_run': None}, 'must name a run directory'),
@@ -176,6 +177,18 @@ def test_what_cannot_be_is_refused(source_run, changes, sentence):
     ((key, value),) = changes.items()
     with pytest.raises(ValueError, match=f'^{re.escape(f"{key}={value!r} ")}.*{sentence}'):
         join(source_run, **changes)
+
+
+@pytest.mark.parametrize('role', ['speaker', 'listener'])
+def test_residents_of_several_architectures_are_refused(source_run, role):
+    config = json.loads((source_run / 'config.json').read_text())
+    config['population'] |= {'num_speakers': 2, 'num_listeners': 2}
+    config[role]['groups'] = [{'core': 'gru'}, {'core': 'lstm'}]
+    (source_run / 'config.json').write_text(json.dumps(config))
+    name = re.escape(f'from_run={str(source_run)!r}')
+    for variant in ('', 'speaker'):
+        with pytest.raises(ValueError, match=f'^{name} must name a run without speaker.groups'):
+            join(source_run, variant)
 
 
 def test_newcomers_may_be_of_another_architecture(source_run):

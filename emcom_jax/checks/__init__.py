@@ -4,6 +4,7 @@ import math
 
 from ml_collections import ConfigDict
 
+from emcom_jax.architectures import check_groups, each_group
 from emcom_jax.checks.evaluation import check_best, check_evaluation, picks_referent
 from emcom_jax.checks.population import check_population, check_updates
 from emcom_jax.config import get, one_of, require
@@ -20,6 +21,17 @@ def check(config: ConfigDict, source: Source, num_devices: int | None) -> None:
     Raises:
       ValueError: one sentence about the first thing that is wrong.
     """
+    check_groups(config)
+    _check_alike(config, source, num_devices)
+    for group, one in each_group(config):
+        try:
+            _check_alike(one, source, num_devices)
+        except ValueError as error:
+            raise ValueError(f'in {group}, {error}') from None
+
+
+def _check_alike(config: ConfigDict, source: Source, num_devices: int | None) -> None:
+    """Checks all but what agents have apart from others of their role."""
     _check_finite(config)
     _check_counts(config)
     _check_optimizers(config)

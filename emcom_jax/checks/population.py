@@ -4,6 +4,7 @@ import math
 
 from ml_collections import ConfigDict
 
+from emcom_jax.architectures import has_groups, spans
 from emcom_jax.config import one_of, require
 
 
@@ -40,6 +41,22 @@ def check_population(config: ConfigDict) -> None:
         require(config, 'population.pairs', group.pairs is None, 'is read only with pairing=fixed')
     _check_structure(config)
     _check_paces(config)
+    if has_groups(config):
+        _check_meetings_of_groups(config)
+
+
+def _check_meetings_of_groups(config: ConfigDict) -> None:
+    group = config.population
+    drawn = (
+        "draws any number of pairs of two groups, but a step is compiled for one: use 'matching'"
+    )
+    known = group.pairing in ('matching', 'fixed')
+    require(config, 'population.pairing', known, f"{drawn} or 'fixed'")
+    sentence = 'cannot be set with speaker.groups or listener.groups, of which all may meet'
+    require(config, 'population.graph', group.graph is None, sentence)
+    plays = group.structure != 'isolated' or group.pairs_per_step == group.num_speakers
+    sentence = f"must be {group.num_speakers}, all of them, with groups and structure='isolated'"
+    require(config, 'population.pairs_per_step', plays, sentence)
 
 
 def _check_structure(config: ConfigDict) -> None:
@@ -74,19 +91,20 @@ def _check_paces(config: ConfigDict) -> None:
 
 def check_updates(config: ConfigDict) -> None:
     """The group `updates`, and the EMA targets."""
-    group = config.population
     imitate = config.updates.imitate
     teachers = ('best', 'worst', 'random')
     require(config, 'updates.imitate.teacher', imitate.teacher in teachers, one_of(*teachers))
     if imitate.every is not None:
         require(config, 'updates.imitate.every', imitate.every >= 1, 'must be at least 1')
-        most = max(1, group.num_speakers - 1)
+        fewest = min(map(len, spans(config, 'speaker')))
+        most, where = max(1, fewest - 1), ' in a group' if has_groups(config) else ''
         require(
             config,
             'updates.imitate.num_students',
             1 <= imitate.num_students <= most,
-            f'must lie between 1 and {most}, as there are {group.num_speakers} speakers',
+            f'must lie between 1 and {most}, as there are {fewest} speakers{where}',
         )
+    group = config.population
     reset, whom = config.updates.reset, ('speaker', 'listener', 'pair', 'all')
     require(config, 'updates.reset.who', reset.who in whom, one_of(*whom))
     if reset.every is not None:

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from emcom_jax.evaluation.cross_play import Outcome, cross_play, summarize, summarize_drop
 from emcom_jax.evaluation.strangers import Gathering, gather
+from emcom_jax.games.base import table_of
 from emcom_jax.runtime.files import write_json
 from emcom_jax.runtime.progress import Progress
 
@@ -69,7 +70,7 @@ def _play(gathering: Gathering, options: argparse.Namespace) -> dict[str, Outcom
         flush=True,
     )
     larger = [str(count) for count in noisy.num_candidates if count > size]
-    if larger and groups[0].game.has_candidates:
+    if larger and table_of(groups[0].game)[0][0].has_candidates:
         print(f'evaluation.num_candidates: {size} stands for {", ".join(larger)}')
     pairs, outcomes = speakers * listeners, {}
     with Progress(pairs * len(conditions), description='cross-play', unit='pairs') as progress:
@@ -93,8 +94,7 @@ def _write(
     groups, clean = gathering.groups, outcomes['clean']
     names = [group.name for group in groups]
     speakers, listeners = (
-        [f'{group.name}/{k}' for group in groups for k in range(group.sizes[role])]
-        for role in (0, 1)
+        [label for group in groups for label in group.labels[role]] for role in (0, 1)
     )
     values = {name: summarize(one, (speakers, listeners)) for name, one in outcomes.items()}
     drops = summarize_drop(clean, outcomes['noisy']) if 'noisy' in outcomes else {}

@@ -14,8 +14,9 @@ from ml_collections import ConfigDict
 
 from emcom_jax.evaluation.judging import Draws, Judge, make_draws
 from emcom_jax.evaluation.playing import hear, say
-from emcom_jax.games.base import Game
+from emcom_jax.games.base import Game, Games, table_of
 from emcom_jax.metrics import bootstrap_interval
+from emcom_jax.stacks import joined, sizes, stacks
 from emcom_jax.types import Agent, Array, Bank, Message
 
 _RESAMPLES = 1_000
@@ -25,23 +26,35 @@ class Group(NamedTuple):
     """A population whose members have met each other and nobody else.
 
     name: such as 'lewis', or 'lewis#1' for a replica.
-    game: by which its agents speak and hear; groups of one architecture share one object, for which
-        everything is compiled once.
+    game: by which its agents speak and hear, or, of several architectures, a table as of
+        `Evaluator`; populations of the same ones share one object, for which everything is compiled
+        once.
     bank: the N referents as its agents see them, in the same order for all groups.
-    speakers, listeners: stacks [S, ...] and [L, ...].
+    speakers, listeners: stacks [S, ...] and [L, ...]; of several architectures tuples of stacks.
+    kinds: what is different in each speaker and in each listener, or '' if they are alike.
     """
 
     name: str
-    game: Game
+    game: Game | Games
     bank: Bank
-    speakers: Agent
-    listeners: Agent
+    speakers: Agent | tuple[Agent, ...]
+    listeners: Agent | tuple[Agent, ...]
+    kinds: tuple[Sequence[str], Sequence[str]] = ((), ())
 
     @property
     def sizes(self) -> tuple[int, int]:
         """S and L."""
+        return sum(sizes(self.speakers)), sum(sizes(self.listeners))
+
+    @property
+    def labels(self) -> tuple[list[str], list[str]]:
+        """The names of the speakers and of the listeners, as 'lewis/0' or 'lewis/0 (gru)'."""
         speakers, listeners = (
-            jax.tree.leaves(stack)[0].shape[0] for stack in (self.speakers, self.listeners)
+            [
+                f'{self.name}/{k}' + (f' ({kind})' if kind else '')
+                for k, kind in enumerate(kinds or [''] * size)
+            ]
+            for size, kinds in zip(self.sizes, self.kinds, strict=True)
         )
         return speakers, listeners
 
@@ -89,18 +102,33 @@ def cross_play(
       tell: is told after each compiled call how many pairs are done.
     """
     draws, tables = make_draws(seed), {}
-    for group in groups:
-        if group.game not in tables:
-            tables[group.game] = _Table(group.game, config)
-    said = [tables[group.game].say(group.speakers, group.bank, draws) for group in groups]
-    counts = Judge(groups[0].game, config).num_candidates(len(groups[0].bank.inputs))
+    games = [table_of(group.game) for group in groups]
+    for game in (game for table in games for row in table for game in row):
+        if game not in tables:
+            tables[game] = _Table(game, config)
+
+    def said_by(group: Group, table: Games) -> Message:
+        said = [
+            tables[row[0]].say(speakers, group.bank, draws)
+            for row, speakers in zip(table, stacks(group.speakers), strict=True)
+        ]
+        messages: Message = joined(said)
+        return messages
+
+    def heard_by(group: Group, table: Games, messages: Message) -> np.ndarray:
+        correct = [
+            tables[game].hear(listeners, messages, group.bank, draws)
+            for game, listeners in zip(table[0], stacks(group.listeners), strict=True)
+        ]
+        return np.concatenate(jax.device_get(correct), axis=2)
+
+    said = [said_by(group, table) for group, table in zip(groups, games, strict=True)]
+    counts = Judge(games[0][0][0], config).num_candidates(len(groups[0].bank.inputs))
     speakers, listeners = np.array([group.sizes for group in groups]).T
     tally = _Tally(speakers, listeners, counts)
     for i, messages in enumerate(said):
-        for j, group in enumerate(groups):
-            hear = tables[group.game].hear
-            correct = jax.device_get(hear(group.listeners, messages, group.bank, draws))
-            tell(tally.add(i, j, correct))
+        for j, (group, table) in enumerate(zip(groups, games, strict=True)):
+            tell(tally.add(i, j, heard_by(group, table, messages)))
     return tally.outcome()
 
 

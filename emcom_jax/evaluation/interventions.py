@@ -4,7 +4,8 @@ That speakers say something does not mean that listeners listen: only an interve
 Foerster, Boureau, Pineau & Dauphin 2019, On the pitfalls of measuring emergent communication).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import chex
@@ -16,9 +17,10 @@ from ml_collections import ConfigDict
 from emcom_jax import channels, losses
 from emcom_jax.evaluation.judging import Draws, Judge, in_groups, make_draws
 from emcom_jax.evaluation.playing import hear, say
-from emcom_jax.games.base import Game
+from emcom_jax.games.base import Game, Games, table_of
 from emcom_jax.metrics import arguments
-from emcom_jax.types import Agent, Array, Bank, Guess, InterventionRecord, Key, Message, Population
+from emcom_jax.stacks import agents_of, joined, stacks
+from emcom_jax.types import Agent, Array, Bank, Guess, InterventionRecord, Key, Members, Message
 
 Effects = tuple[Array, Array, Array]  # correct [I, N], change [I, N], influence [N].
 
@@ -114,27 +116,29 @@ def influence(chances: Array) -> Array:
 
 
 class Interventions:
-    """Tampers with the messages of a population; compiles once for each size of split.
+    """Tampers with the messages of a population of one game (or of those of its groups, [G][H]);
+    compiles once for each size of split.
 
     All speakers speak, all listeners hear, greedily and under the conditions of the evaluation, on
     at most `max_examples` referents. Listeners choose among the most candidates played, and those
     are the ones of `Evaluator` for the same seed (on a split of that size).
     """
 
-    def __init__(self, game: Game, config: ConfigDict):
-        self._game = game
+    def __init__(self, game: Game | Games, config: ConfigDict):
+        self._games = table_of(game)
+        self._game = self._games[0][0]  # What all of them have in common.
         self._config = config.evaluation
-        self._judge = Judge(game, config.evaluation)
+        self._judge = Judge(self._game, config.evaluation)
         self._compiled = jax.jit(self._play_all, static_argnums=3)
 
-    def __call__(self, population: Population, bank: Bank, seed: int) -> InterventionRecord:
+    def __call__(self, population: Members, bank: Bank, seed: int) -> InterventionRecord:
         """Plays with a population (one replica, on one device) on the bank of a split."""
         rows = arguments.sample(len(bank.inputs), self._config.max_examples, seed=0)
         if len(rows) < len(bank.inputs):
             labels = {name: values[rows] for name, values in bank.labels.items()}
             bank = bank._replace(inputs=bank.inputs[rows], labels=labels)
         count = self._judge.num_candidates(len(rows))[-1]
-        agents = (population.speakers.agent, population.listeners.agent)
+        agents = [stacks(agents_of(role)) for role in (population.speakers, population.listeners)]
         # A key apart from those of the candidates and of the noise.
         key = jax.random.fold_in(jax.random.key(seed), 1)
         played = self._compiled(agents, bank, make_draws(seed), count, key)
@@ -147,18 +151,18 @@ class Interventions:
         return InterventionRecord(count, by_name(altered), by_name(correct), by_name(change), told)
 
     def _play_all(
-        self, agents: tuple[Agent, Agent], bank: Bank, draws: Draws, count: int, key: Key
+        self, agents: list[tuple[Agent, ...]], bank: Bank, draws: Draws, count: int, key: Key
     ) -> Any:
-        game, config = self._game, self._config
+        config = self._config
         speakers, listeners = agents
 
-        def of_speaker(speaker: Agent) -> Any:
-            message = say(game, config, speaker, bank, draws)
-            by_name = tamper(key, message, game)
+        def of_speaker(games: Sequence[Game], speaker: Agent) -> Any:
+            message = say(games[0], config, speaker, bank, draws)
+            by_name = tamper(key, message, games[0])
             sizes = {name: len(each.symbols) for name, each in by_name.items()}
             messages = jax.tree.map(lambda *each: jnp.concatenate(each), *by_name.values())
 
-            def of_listener(listener: Agent) -> Any:
+            def of_listener(game: Game, listener: Agent) -> Any:
                 """Alone, as what it makes of all messages, [I, N, D], is much already."""
                 one = jax.tree.map(lambda leaf: leaf[None], listener)
 
@@ -171,9 +175,18 @@ class Interventions:
                 return _split(correct, sizes), _split(change, sizes), told
 
             altered = jax.vmap(_differs, (0, None))(messages, message)
-            return _split(altered, sizes), jax.lax.map(of_listener, listeners)
+            heard = [
+                jax.lax.map(partial(of_listener, game), group)
+                for game, group in zip(games, listeners, strict=True)
+            ]
+            return _split(altered, sizes), joined(heard)
 
-        return jax.lax.map(of_speaker, speakers)
+        return joined(
+            [
+                jax.lax.map(partial(of_speaker, games), group)
+                for games, group in zip(self._games, speakers, strict=True)
+            ]
+        )
 
     def _effects(self, guess: Guess, bank: Bank, count: int, key: Key) -> Effects:
         """guess: leaves [I, N, ...] of one listener, the first of intact messages."""

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from emcom_jax import data
+from emcom_jax.architectures import combinations, has_groups, spans
 from emcom_jax.checks import check
 from emcom_jax.data.bank import look_at, make_bank
-from emcom_jax.games import GAMES, Game
+from emcom_jax.games import GAMES, Game, Games
 from emcom_jax.runtime.checkpoints import read_checkpoint
 from emcom_jax.runtime.run_directory import RunDirectory
 from emcom_jax.tables import look_up
@@ -18,6 +19,9 @@ from emcom_jax.types import Agent, Bank, Source, Tree
 
 class Setting:
     """The data and the game of a config, which is checked against them.
+
+    games: of each group of speakers with each group of listeners, [G][H]; `game` is the first, with
+        all that they have in common.
 
     Raises:
       ValueError, OSError: for a config or data that cannot be used.
@@ -34,7 +38,11 @@ class Setting:
         self.config = config
         self.source = data.load(config.data) if source is None else source
         check(config, self.source, num_devices)
-        self.game: Game = look_up(GAMES, config.game.name, 'game').make(config, self.source)
+        make = look_up(GAMES, config.game.name, 'game').make
+        self.games: Games = tuple(
+            tuple(make(one, self.source) for one in row) for row in combinations(config)
+        )
+        self.game: Game = self.games[0][0]
 
     def bank(self, split: str, source: Source | None = None) -> Bank:
         """A split on the device; `source`: of other data, which agents see as they see their own
@@ -44,25 +52,34 @@ class Setting:
         standard = self.source.splits['train'] if config.standardize else None
         return make_bank(chosen, config.dtype, standard)
 
-    def shapes(self) -> dict[str, Agent]:
-        """The stacks of 'speakers' [S, ...] and 'listeners' [L, ...], without their values."""
-        counts = self.config.population
+    def shapes(self) -> dict[str, Tree]:
+        """The stacks of 'speakers' [S, ...] and 'listeners' [L, ...], without their values; of
+        several groups a tuple of stacks, as in a population."""
 
-        def stacks() -> dict[str, Agent]:
+        def agents() -> dict[str, Tree]:
             key, rows = jax.random.key(0), jnp.arange(2)
             size = self.source.splits['train'].inputs.shape[1]
             zeros, ones = jnp.zeros(size), jnp.ones(size)
             batch = look_at(Bank(jnp.zeros((2, size)), {}, ones, zeros, ones), rows, rows, key, 0.0)
             return {
-                'speakers': _stack(self.game.init_speaker(key, batch), counts.num_speakers),
-                'listeners': _stack(self.game.init_listener(key, batch), counts.num_listeners),
+                'speakers': [row[0].init_speaker(key, batch) for row in self.games],
+                'listeners': [game.init_listener(key, batch) for game in self.games[0]],
             }
 
-        return jax.eval_shape(stacks)
+        found: dict[str, Tree] = {}
+        for role, shapes in jax.eval_shape(agents).items():
+            counts = map(len, spans(self.config, role.removesuffix('s')))
+            groups = tuple(map(_stack, shapes, counts))
+            found[role] = groups if has_groups(self.config) else groups[0]
+        return found
 
 
 def _stack(agent: Agent, count: int) -> Agent:
-    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), agent)
+    def more(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype)
+
+    stack: Agent = jax.tree.map(more, agent)
+    return stack
 
 
 def read_agents(run_dir: str | Path, like: dict[str, Tree]) -> tuple[int, dict[str, Tree]]:
@@ -71,7 +88,8 @@ def read_agents(run_dir: str | Path, like: dict[str, Tree]) -> tuple[int, dict[s
     Args:
       run_dir: the run directory.
       like: which ones, as they are in one replica: stacks of 'speakers' and 'listeners' (`Agent`)
-        and 'targets' (parameters), or some of them; only names, shapes and dtypes count.
+        and 'targets' (parameters), or some of them; of several groups tuples of stacks. Only
+        names, shapes and dtypes count.
 
     Returns:
       The step, and NumPy arrays like those, with an axis [R] of the run's replicas before.
@@ -80,13 +98,19 @@ def read_agents(run_dir: str | Path, like: dict[str, Tree]) -> tuple[int, dict[s
       RunDirectoryError, ValueError: there is no run, or none of such agents.
     """
     replicas = RunDirectory(run_dir).load_config().replicas
-    stacks = jax.tree.map(
+
+    def whole(x: Tree) -> Tree:
+        return {'agent': x} if isinstance(x, Agent) else x
+
+    def wanted(x: Tree, found: Tree) -> Tree:
+        return found['agent'] if isinstance(x, Agent) else found
+
+    def is_agent(x: Tree) -> bool:
+        return isinstance(x, Agent)
+
+    saved = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((replicas, *leaf.shape), leaf.dtype),
-        {role: {'agent': x} if isinstance(x, Agent) else x for role, x in like.items()},
+        jax.tree.map(whole, like, is_leaf=is_agent),
     )
-    step, tree = read_checkpoint(run_dir, {'population': stacks})
-    found = tree['population']
-    return step, {
-        role: found[role]['agent'] if isinstance(x, Agent) else found[role]
-        for role, x in like.items()
-    }
+    step, tree = read_checkpoint(run_dir, {'population': saved})
+    return step, jax.tree.map(wanted, like, tree['population'], is_leaf=is_agent)

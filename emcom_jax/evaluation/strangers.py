@@ -8,11 +8,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from emcom_jax import data, losses
+from emcom_jax import architectures, data, losses
 from emcom_jax.config import get
 from emcom_jax.evaluation.cross_play import Group
 from emcom_jax.evaluation.setting import Setting, read_agents
-from emcom_jax.games import Game
+from emcom_jax.games import Games
 from emcom_jax.runtime.run_directory import RunDirectory
 from emcom_jax.tables import look_up
 from emcom_jax.types import Bank, Source
@@ -176,21 +176,22 @@ def _groups(
     names = [Path(run_dir).resolve().name for run_dir in run_dirs]
     if len(set(names)) < len(names):
         names = [str(run_dir) for run_dir in run_dirs]
-    games: dict[str, Game] = {}
+    games: dict[str, Games] = {}
     banks: dict[Any, Bank] = {}
     groups, runs = [], []
     for name, run_dir, setting in zip(names, run_dirs, settings, strict=True):
         config = setting.config
         program = repr([setting.source.num_values, *(get(config, key) for key in _ARCHITECTURE)])
-        game = games.setdefault(program, setting.game)
+        game = games.setdefault(program, setting.games)
         # A split can be the larger part of a device's memory.
         view = (id(setting.source), config.data.dtype, config.data.standardize)
         if view not in banks:
             banks[view] = setting.bank(split, other)
+        kinds = (architectures.kinds(config, 'speaker'), architectures.kinds(config, 'listener'))
         step, agents = read_agents(run_dir, setting.shapes())
         for replica in range(config.replicas):
             one = jax.device_put(jax.tree.map(lambda leaf, r=replica: leaf[r], agents))
             suffix = f'#{replica}' if config.replicas > 1 else ''
-            groups.append(Group(name + suffix, game, banks[view], **one))
+            groups.append(Group(name + suffix, game, banks[view], **one, kinds=kinds))
             runs.append({'run': str(run_dir), 'replica': replica, 'step': step})
     return groups, runs

@@ -12,6 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from emcom_jax import metrics
+from emcom_jax.architectures import has_groups, spans
 from emcom_jax.config import get, require, taken
 from emcom_jax.evaluation.evaluator import Evaluator
 from emcom_jax.evaluation.setting import Setting
@@ -24,7 +25,8 @@ from emcom_jax.metrics.learning import (
 )
 from emcom_jax.runtime.run_directory import RunDirectory, flatten
 from emcom_jax.runtime.writers import read_lines
-from emcom_jax.types import Agent, Learner, Population
+from emcom_jax.stacks import agents_of, stacks, with_agents
+from emcom_jax.types import Agent, Groups, Learner, Members, Population, Tree
 
 # Nothing teaches the speakers.
 FROZEN_SPEAKERS = {
@@ -107,17 +109,15 @@ class EaseOfLearning(PopulationExperiment):
             return None
         setting = Setting(theirs, self._setting.source)
         agents = self._read_agents(self._config.from_run, setting.shapes())
-        evaluator = Evaluator(setting.game, self._config)
+        evaluator = Evaluator(setting.games, self._config)
 
         def losses(split: str, replica: int) -> np.ndarray:
             one = jax.tree.map(lambda leaf: leaf[replica], agents)
+            # Of groups, which are taken whole, none has more.
             speakers = jax.tree.map(lambda leaf: leaf[: len(learnt)], one['speakers'])
-            members = Population(
-                speakers=_no_learner(speakers),
-                listeners=_no_learner(one['listeners']),
-                targets={},
-                shared=_no_learner(Agent({}, {})),
-            )
+            make = Groups if has_groups(theirs) else Population
+            shared = _no_learner(Agent({}, {}))
+            members = make(_no_learner(speakers), _no_learner(one['listeners']), (), shared)
             seed = int(self._seeds[replica])
             record = evaluator(members, self._bank(split), split, 0, seed)
             return np.where(learnt[..., None], record.loss[-1], np.nan)
@@ -148,14 +148,22 @@ class EaseOfLearning(PopulationExperiment):
                 found[f'accuracy_at_{step}'] = value_at(steps, flat, step)
         return metrics.means(found)
 
-    def _start_from(self, members: Population, run_dir: str) -> Population:
+    def _start_from(self, members: Members, run_dir: str) -> Members:
         """The first speakers of the other run; listeners are fresh."""
-        size = RunDirectory(run_dir).load_config().population.num_speakers
-        ours = members.speakers.agent
-        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape[2:]), x.dtype), ours)
-        found = self._read_agents(run_dir, {'speakers': like})['speakers']
-        found = jax.tree.map(lambda x, own: x[:, : own.shape[1]], found, ours)
-        return members._replace(speakers=members.speakers._replace(agent=found))
+        theirs = RunDirectory(run_dir).load_config()
+        ours = stacks(agents_of(members.speakers))
+
+        def sized(agents: Agent, size: int) -> Agent:
+            return jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct((size, *x.shape[2:]), x.dtype), agents
+            )
+
+        like = tuple(map(sized, ours, map(len, spans(theirs, 'speaker'))))
+        found = self._read_agents(run_dir, {'speakers': like if has_groups(theirs) else like[0]})
+        first = jax.tree.map(lambda x, own: x[:, : own.shape[1]], stacks(found['speakers']), ours)
+        if isinstance(members, Groups):
+            return members._replace(speakers=with_agents(members.speakers, first))
+        return members._replace(speakers=with_agents(members.speakers, first[0]))
 
     @classmethod
     def _following(cls, config: ConfigDict, source: ConfigDict) -> dict[str, Any]:
@@ -163,7 +171,15 @@ class EaseOfLearning(PopulationExperiment):
         speakers = min(config.ease_of_learning.max_speakers, source.population.num_speakers)
         each = config.ease_of_learning.listeners_per_speaker
         pairs = tuple((s, s * each + k) for s in range(speakers) for k in range(each))
+        whole = speakers == source.population.num_speakers or source.speaker.groups is None
+        sentence = (
+            f'must be at least {source.population.num_speakers}: the speakers of '
+            f'{config.from_run} are of several groups, which are taken whole'
+        )
+        require(config, 'ease_of_learning.max_speakers', whole, sentence)
         return FROZEN_SPEAKERS | {
+            'speaker.groups': source.speaker.groups,
+            'listener.groups': None,  # Fresh ones are of one kind.
             'population.num_speakers': speakers,
             'population.num_listeners': speakers * each,
             'population.pairs_per_step': len(pairs),
@@ -185,10 +201,14 @@ class EaseOfLearning(PopulationExperiment):
         check_curve(config)
 
 
-def _no_learner(agent: Agent) -> Learner:
-    """Agents that are only evaluated."""
+def _no_learner(agents: Tree) -> Tree:
+    """Agents that are only evaluated: a stack, or those of each group."""
     nothing = jnp.zeros(())
-    return Learner(agent, (), nothing, nothing)
+    return jax.tree.map(
+        lambda agent: Learner(agent, (), nothing, nothing),
+        agents,
+        is_leaf=lambda x: isinstance(x, Agent),
+    )
 
 
 def _same_task(config: ConfigDict, source: ConfigDict) -> bool:

@@ -17,7 +17,7 @@ from emcom_jax.experiments.ease_of_learning import FROZEN_SPEAKERS, EaseOfLearni
 from emcom_jax.metrics.learning import first_step_at
 from emcom_jax.runtime.run_directory import RunDirectory
 from emcom_jax.runtime.writers import read_lines
-from emcom_jax.types import Agent, Learner, Population
+from emcom_jax.types import Agent, Learner, Members, Population
 
 _GAMES = 100  # Batches at least that residents play, to see what they reach.
 
@@ -35,12 +35,20 @@ class Newcomer(EaseOfLearning):
     @classmethod
     def _following(cls, config: ConfigDict, source: ConfigDict) -> dict[str, Any]:
         count, residents = config.newcomer.count, source.population
+        alike = source.speaker.groups is None and source.listener.groups is None
+        sentence = (
+            'must name a run without speaker.groups and listener.groups: a newcomer meets any '
+            'resident in a step, and groups meet in numbers that are known before'
+        )
+        require(config, 'from_run', alike, sentence)
         follows: dict[str, Any] = {
             'population.pairs_per_step': count,
             'population.pairing': f'every_{config.newcomer.role}',
             'population.pairs': None,
             'population.graph': None,
             'population.structure': 'mixing',
+            'speaker.groups': None,
+            'listener.groups': None,
             'updates.imitate.every': None,
             'updates.reset.every': None,
             'updates.generations.every': None,
@@ -76,8 +84,9 @@ class Newcomer(EaseOfLearning):
         require(config, 'newcomer.shares', good, 'must hold numbers above 0, at most 1')
         check_curve(config)
 
-    def _start_from(self, members: Population, run_dir: str) -> Population:
+    def _start_from(self, members: Members, run_dir: str) -> Members:
         """The residents of the other role; newcomers are fresh."""
+        assert isinstance(members, Population)  # No groups: see `_following`.
         config = ConfigDict(self._config.to_dict())
         source = RunDirectory(run_dir).load_config()
         config.update_from_flattened_dict(FROZEN_SPEAKERS)

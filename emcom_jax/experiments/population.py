@@ -12,7 +12,7 @@ import numpy as np
 from jaxline.experiment import AbstractExperiment
 from ml_collections import ConfigDict
 
-from emcom_jax import dynamics, metrics, population, steps, updates
+from emcom_jax import dynamics, groups, metrics, plans, population, steps
 from emcom_jax.data.bank import draw
 from emcom_jax.evaluation.evaluator import Evaluator
 from emcom_jax.evaluation.interventions import Interventions
@@ -23,7 +23,8 @@ from emcom_jax.optimizers import make_optimizer
 from emcom_jax.runtime.devices import bcast_local_devices, first
 from emcom_jax.runtime.run import Preempted, Run
 from emcom_jax.runtime.run_directory import RunDirectory
-from emcom_jax.types import Array, Bank, EvalRecord, Key, Population
+from emcom_jax.stacks import agents_of, stacks, with_agents
+from emcom_jax.types import Array, Bank, EvalRecord, Key, Members
 
 _take = jax.jit(population.take)
 
@@ -50,8 +51,8 @@ class PopulationExperiment(AbstractExperiment):
         self._setting = Setting(config, num_devices=num_devices)
         run.describe(self._setting.source)
         self._game = self._setting.game
-        self._evaluator = Evaluator(self._game, config, self._own_listeners)
-        self._interventions = Interventions(self._game, config)
+        self._evaluator = Evaluator(self._setting.games, config, self._own_listeners)
+        self._interventions = Interventions(self._setting.games, config)
         self._splits = self._setting.source.splits
         self._banks: dict[str, Bank] = {}
         frozen = {
@@ -70,7 +71,7 @@ class PopulationExperiment(AbstractExperiment):
             jnp.asarray(self._seeds)
         ).T
         if mode == 'train':  # Before anything compiles, for the sake of what it may refuse.
-            self._meetings = population.make_meetings(config.population)
+            self._meetings = plans.make_meetings(config)
             self._execution, self._over_replicas = self._choose_execution(init_keys[0])
         members = jax.jit(jax.vmap(self._init, (0, None)))(init_keys, self._bank('train'))
         resumes = run.checkpointer.can_be_restored()
@@ -225,28 +226,22 @@ class PopulationExperiment(AbstractExperiment):
             self._banks[split] = self._setting.bank(split)
         return self._banks[split]
 
-    def _init(self, key: Key, bank: Bank) -> Population:
-        config = self._config.population
+    def _init(self, key: Key, bank: Bank) -> Members:
         init_key, batch_key = jax.random.split(key)
         batch = draw(bank, batch_key, jnp.zeros((), int), 2, 0.0, None)
-        return population.init_population(
-            self._game, self._optimizers, init_key, batch, config.num_speakers, config.num_listeners
+        return groups.init_members(
+            self._setting.games, self._optimizers, init_key, batch, self._config
         )
 
-    def _start_from(self, members: Population, run_dir: str) -> Population:
+    def _start_from(self, members: Members, run_dir: str) -> Members:
         """Takes agents and EMA targets from another run; optimisers begin anew."""
-        wanted = {
-            'speakers': members.speakers.agent,
-            'listeners': members.listeners.agent,
-            'targets': members.targets,
-        }
+        roles = ('speakers', 'listeners')
+        wanted = {role: agents_of(getattr(members, role)) for role in roles}
+        wanted['targets'] = members.targets
         one = jax.eval_shape(lambda: _take(wanted, jnp.zeros((), int)))
         found = self._read_agents(run_dir, one)
-        return members._replace(
-            speakers=members.speakers._replace(agent=found['speakers']),
-            listeners=members.listeners._replace(agent=found['listeners']),
-            targets=found['targets'],
-        )
+        taken = {role: with_agents(getattr(members, role), found[role]) for role in roles}
+        return members._replace(targets=found['targets'], **taken)
 
     def _read_agents(self, run_dir: str, like: dict[str, Any]) -> dict[str, Any]:
         """Reads agents of another run, for each replica those of its own there, or of the only one
@@ -260,10 +255,10 @@ class PopulationExperiment(AbstractExperiment):
         return jax.tree.map(lambda x: jnp.broadcast_to(x, (ours, *x.shape[1:])), found)
 
     def _compile(self) -> Callable[..., Any]:
-        config, game = self._config, self._game
+        config, games = self._config, self._setting.games
         phases = dynamics.make_phases(config.updates.generations)
-        communicate = updates.communicate(
-            game,
+        communicate = groups.make_communicate(
+            games,
             self._optimizers,
             self._meetings,
             self._execution,
@@ -271,7 +266,7 @@ class PopulationExperiment(AbstractExperiment):
             AXIS,
             None if phases is None else (phases.speaks, phases.plays),
         )
-        periodic = dynamics.make_periodic(game, self._optimizers, config.updates, AXIS)
+        periodic = groups.make_periodic(games, self._optimizers, config.updates, AXIS)
         draw_batch = partial(
             draw,
             batch_size=config.data.batch_size,
@@ -286,7 +281,7 @@ class PopulationExperiment(AbstractExperiment):
         """Returns how the pairs of a step are executed, and how replicas are."""
         config = self._config.population
         members = jax.eval_shape(self._init, key, self._bank('train'))
-        size, agents = self._batch_of_device(), members.speakers.agent.params
+        size, agents = self._batch_of_device(), _params(members.speakers)
         return (
             population.choose_execution(config, size, self._meetings.disjoint, agents),
             population.choose_replicas(config, size, agents),
@@ -297,7 +292,8 @@ class PopulationExperiment(AbstractExperiment):
 
     def _most_per_call(self) -> int:
         config, members = self._config, first(self._population)
-        agents = (members.speakers.agent.params, members.listeners.agent.params)
+        # Of several groups the mean would do in place of the sum: calls are all the shorter.
+        agents = (_params(members.speakers), _params(members.listeners))
         return steps.most_per_call(
             config.population.updates_per_call,
             config.population.pairs_per_step * config.replicas,
@@ -328,6 +324,11 @@ class PopulationExperiment(AbstractExperiment):
             intervals += [config.log_train_data_interval, config.save_checkpoint_interval]
         stops = [(step // every + 1) * every for every in intervals[1:] if every]
         return min(intervals[0], config.training_steps - step, *(stop - step for stop in stops))
+
+
+def _params(role: Any) -> list[Any]:
+    """The parameters of each stack of a role."""
+    return [stack.agent.params for stack in stacks(role)]
 
 
 def _measure(record: EvalRecord, config: ConfigDict) -> dict[str, Any]:

@@ -69,3 +69,13 @@ class Game(Protocol):
     def imitation_loss(self, speaker: Agent, message: Message, batch: Batch) -> Array:
         """Cross-entropy [B] of a student on another speaker's message."""
         ...
+
+
+# Of each of G groups of speakers with each of H groups of listeners, [G][H]: games that differ in
+# the networks of their agents alone.
+Games = tuple[tuple[Game, ...], ...]
+
+
+def table_of(game: Game | Games) -> Games:
+    """The table of games of a population without groups has one entry."""
+    return game if isinstance(game, tuple) else ((game,),)

@@ -70,7 +70,9 @@ def commonest(messages: np.ndarray, lengths: np.ndarray, limit: int) -> list[Gro
     return groups
 
 
-def gallery(record: EvalRecord, image_shape: Sequence[int] | None = None) -> Figure:
+def gallery(
+    record: EvalRecord, image_shape: Sequence[int] | None = None, kinds: Sequence[str] = ()
+) -> Figure:
     """Draws the commonest messages of up to `SPEAKERS` speakers, one a row.
 
     A row shows the symbols (blank after the message's end), how often they were said and
@@ -79,6 +81,7 @@ def gallery(record: EvalRecord, image_shape: Sequence[int] | None = None) -> Fig
     Args:
       record: of kind 'symbols'.
       image_shape: (height, width[, channels]) if the meanings are flattened pictures.
+      kinds: of each speaker what is different from others, such as its core; '' for nothing.
     """
     shown = range(min(SPEAKERS, len(record.messages)))
     limit = 12 if len(shown) == 1 else 6
@@ -95,7 +98,9 @@ def gallery(record: EvalRecord, image_shape: Sequence[int] | None = None) -> Fig
     ax = figure.add_axes((0, 0, 1, 1))
     y = 0.0
     for speaker, (groups, columns) in zip(shown, tables, strict=True):
-        ax.text(GAP, y + 0.8, _title(record, speaker, groups), color=INK, **_FONT | {'size': 9})
+        ax.text(
+            GAP, y + 0.8, _title(record, speaker, groups, kinds), color=INK, **_FONT | {'size': 9}
+        )
         y, x = y + HEAD, GAP
         for column in columns:
             ax.text(x, y - 0.4, column.header, color=FAINT, **_FONT)
@@ -109,15 +114,16 @@ def gallery(record: EvalRecord, image_shape: Sequence[int] | None = None) -> Fig
     return figure
 
 
-def _title(record: EvalRecord, speaker: int, groups: Sequence[Group]) -> str:
+def _title(record: EvalRecord, speaker: int, groups: Sequence[Group], kinds: Sequence[str]) -> str:
     messages, lengths = record.messages[speaker], record.lengths[speaker]
     k = max(len(group.prefix) for group in groups)
     what = f'beginnings of {k} symbols' if k > 1 else 'first symbols'
     if all(len(group.prefix) == lengths[group.rows].max() for group in groups):
         what = 'messages'
     covered = sum(len(group.rows) for group in groups) / len(messages)
+    kind = f' ({kinds[speaker]})' if kinds and kinds[speaker] else ''
     return (
-        f'Speaker {speaker}: {len(np.unique(messages, axis=0))} distinct messages for '
+        f'Speaker {speaker}{kind}: {len(np.unique(messages, axis=0))} distinct messages for '
         f'{len(messages)} referents. The commonest {what} ({covered:.0%} of the referents)'
     )
 

@@ -12,10 +12,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from emcom_jax import config as config_lib
+from emcom_jax.architectures import kinds
 from emcom_jax.metrics import compute, records
 from emcom_jax.report import corpus, curves, languages, learning, messages, usage
 from emcom_jax.runtime.files import read_json, replace_text, strict, write_json
-from emcom_jax.runtime.run_directory import RunDirectory, RunDirectoryError, flatten
+from emcom_jax.runtime.run_directory import RunDirectory, RunDirectoryError, flatten, tuples
 from emcom_jax.runtime.writers import read_lines
 from emcom_jax.types import EvalRecord
 
@@ -109,7 +110,7 @@ def make(run_dir: str | Path) -> Report:
     else:
         if record.kind == 'symbols':
             corpus.export(record, run.path, _system(config))
-            figure = messages.gallery(record, about.get('image_shape'))
+            figure = messages.gallery(record, about.get('image_shape'), kinds(config, 'speaker'))
             show(figure, 'messages', 'Messages', MESSAGES)
         else:
             missing.append(f'The messages are {record.kind}, which are not shown here.')
@@ -177,7 +178,7 @@ def _flag(value: Any) -> str:
         return str(value)
     if value and all(isinstance(x, str | int | float) for x in value):
         return ','.join(map(str, value))
-    return repr(tuple(tuple(x) if isinstance(x, list) else x for x in value))
+    return repr(tuples(value))
 
 
 def _system(config: Mapping[str, Any]) -> dict[str, Any]:

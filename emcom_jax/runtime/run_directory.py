@@ -217,8 +217,11 @@ def _fill(config: ConfigDict, values: dict[str, Any]) -> None:
         if isinstance(value, dict) and isinstance(config.get(key), ConfigDict):
             _fill(config[key], value)
         else:
-            config[key] = _tuples(value)
+            config[key] = tuples(value)
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(x) for x in value) if isinstance(value, list) else value
+def tuples(value: Any) -> Any:
+    """A value of config.json as it is in a config, with tuples in the place of lists."""
+    if isinstance(value, dict):
+        return {key: tuples(x) for key, x in value.items()}
+    return tuple(tuples(x) for x in value) if isinstance(value, list) else value
