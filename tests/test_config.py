@@ -238,7 +238,7 @@ REFUSED = [
     *(
         (GROUPS | changes, sentence)
         for changes, sentence in (
-            ({'population.pairing': 'independent'}, "use 'matching' or 'fixed'"),
+            ({'population.pairing': 'independent'}, "must be 'matching' or 'fixed' with groups"),
             ({'population.graph': ((0, 0),)}, 'cannot be set with speaker.groups'),
             (
                 {'population.structure': 'isolated', 'population.pairs_per_step': 2},
