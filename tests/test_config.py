@@ -238,10 +238,10 @@ REFUSED = [
     *(
         (GROUPS | changes, sentence)
         for changes, sentence in (
-            ({'population.pairing': 'independent'}, "use 'matching' or 'fixed'"),
+            ({'population.pairing': 'independent'}, "must be 'matching' or 'fixed' with groups"),
             (
                 {'population.pairs_per_step': 4, 'population.pairing': 'every_speaker'},
-                "use 'matching' or 'fixed'",
+                "must be 'matching' or 'fixed' with groups",
             ),
             ({'population.graph': ((0, 0),)}, 'cannot be set with speaker.groups'),
             (

@@ -47,11 +47,11 @@ def check_population(config: ConfigDict) -> None:
 
 def _check_meetings_of_groups(config: ConfigDict) -> None:
     group = config.population
-    drawn = (
-        "draws any number of pairs of two groups, but a step is compiled for one: use 'matching'"
+    fits = group.pairing in ('matching', 'fixed')
+    sentence = (
+        "must be 'matching' or 'fixed' with groups: how many pairs of two groups meet is fixed"
     )
-    known = group.pairing in ('matching', 'fixed')
-    require(config, 'population.pairing', known, f"{drawn} or 'fixed'")
+    require(config, 'population.pairing', fits, sentence)
     sentence = 'cannot be set with speaker.groups or listener.groups, of which all may meet'
     require(config, 'population.graph', group.graph is None, sentence)
     plays = group.structure != 'isolated' or group.pairs_per_step == group.num_speakers
