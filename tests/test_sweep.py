@@ -90,9 +90,20 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path, fake, capsys, flags, se
     assert not any('kl=2' in call[-1] for call in fake)  # What comes after a failure is not begun.
 
 
-def test_a_sweep_of_real_runs(tmp_path, capfd):
+def test_a_sweep_of_real_runs(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')  # Compiling is most of it.
     flags = ['--vary=channel.length=2', '--config=configs/lewis.py:debug']
     flags += ['--config.training_steps=2', '--config.evaluation.every=0']
     assert sweep.main([f'--out={tmp_path}', *flags]) == 0
-    assert json.loads((tmp_path / 'length=2' / 'config.json').read_text())['channel']['length'] == 2
+    run = tmp_path / 'length=2'
+    assert json.loads((run / 'config.json').read_text())['channel']['length'] == 2
     assert 'accuracy@16' in capfd.readouterr().out.split('sweep.png')[0]
+    # At the end messages are tampered with; as they were said they are judged as ever.
+    values = json.loads((run / 'summary.json').read_text())['test']
+    assert values['accuracy_intact@16'] == pytest.approx(values['accuracy@16'])
+    assert len(values['guess_change_by_position@16']) == 2
+    assert (run / 'pictures' / 'usage.png').exists()
+    # A validation, as at step 0, does not tamper.
+    first = json.loads((run / 'metrics.jsonl').read_text().splitlines()[0])
+    assert first['split'] == 'valid' and 'accuracy@16' in first
+    assert 'accuracy_intact@16' not in first
