@@ -17,6 +17,7 @@ STRUCTURES = ('partitioned', 'mixing')
 SIZES = (1, 2, 4, 8)
 STEPS = 2000
 METRIC = 'accuracy@72'
+LONG = 'partitioned-1-long'
 
 
 def runs(root: Path) -> dict[Path, list[str]]:
@@ -24,21 +25,28 @@ def runs(root: Path) -> dict[Path, list[str]]:
 
     At each step every agent is in one pair, and N times as many steps are made with N pairs: so a
     listener of a partitioned population, which learns in one step of N, learns as often in all
-    sizes. Mixing is run as long, as the same games.
+    sizes. Mixing is run as long, as the same games. Speakers learn N times as often: a control is
+    one pair that is trained as long as the largest population.
     """
-    found = {}
-    for structure in STRUCTURES:
-        for size in SIZES[structure == 'mixing' :]:
-            found[_run(root, structure, size)] = [
-                f'--config={claim.RECIPE}:partitioned',
-                f'--config.training_steps={STEPS * size}',
-                f'--config.population.structure={structure}',
-                *(
-                    f'--config.population.{key}={size}'
-                    for key in ('num_speakers', 'num_listeners', 'pairs_per_step')
-                ),
-            ]
-    return found
+    cells = [(structure, size, STEPS * size) for structure in STRUCTURES for size in SIZES]
+    found = {
+        _run(root, structure, size): _flags(structure, size, steps)
+        for structure, size, steps in cells
+        if size > 1 or structure == 'partitioned'
+    }
+    return found | {root / LONG: _flags('partitioned', 1, STEPS * SIZES[-1])}
+
+
+def _flags(structure: str, size: int, steps: int) -> list[str]:
+    return [
+        f'--config={claim.RECIPE}:partitioned',
+        f'--config.training_steps={steps}',
+        f'--config.population.structure={structure}',
+        *(
+            f'--config.population.{key}={size}'
+            for key in ('num_speakers', 'num_listeners', 'pairs_per_step')
+        ),
+    ]
 
 
 def crossed(root: Path) -> dict[Path, list[str]]:
@@ -54,18 +62,9 @@ def conclude(root: Path) -> tuple[Figure, str]:
         for size in SIZES:
             # A population of one is neither.
             run = _run(root, structure if size > 1 else 'partitioned', size)
-            strangers = read_json(run.with_name(f'{run.name}-strangers') / 'cross_play.json')
-            blocks = np.array(strangers['clean'][METRIC]['blocks'])
-            own = np.diag(blocks)
-            others = (blocks.sum(1) - own) / (len(own) - 1)
-            for name, values in (
-                ('topsim', claim.replicas(run, 'topographic_similarity_attributes')),
-                ('posdis', claim.replicas(run, 'positional_disentanglement')),
-                ('understood by strangers', others),
-                ('generalisation', claim.replicas(run, METRIC)),
-                ('in population', own),
-            ):
+            for name, values in _measures(run).items():
                 found.setdefault(name, []).append(values)
+    long = _measures(root / LONG)
     names = list(measures['mixing'])
     figure, panels = claim.figure(len(names))
     for ax, name in zip(panels, names, strict=True):
@@ -85,7 +84,22 @@ def conclude(root: Path) -> tuple[Figure, str]:
             lines.append([structure, size, *each])
         slopes = [claim.mean(_slopes(measures[structure][name])) for name in names]
         lines.append([structure, 'a doubling adds', *slopes])
+    lines.append(['one pair, as long as 8', 1, *(claim.mean(long[name]) for name in names)])
     return figure, claim.table(['structure', 'pairs', *names], lines)
+
+
+def _measures(run: Path) -> dict[str, np.ndarray]:
+    """What is said of each seed [R] of a run."""
+    strangers = read_json(run.with_name(f'{run.name}-strangers') / 'cross_play.json')
+    blocks = np.array(strangers['clean'][METRIC]['blocks'])
+    own = np.diag(blocks)
+    return {
+        'topsim': claim.replicas(run, 'topographic_similarity_attributes'),
+        'posdis': claim.replicas(run, 'positional_disentanglement'),
+        'understood by strangers': (blocks.sum(1) - own) / (len(own) - 1),
+        'generalisation': claim.replicas(run, METRIC),
+        'in population': own,
+    }
 
 
 def _slopes(groups: list[np.ndarray]) -> np.ndarray:
