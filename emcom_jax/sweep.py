@@ -16,11 +16,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from emcom_jax.report.curves import FAINT, INK
 from emcom_jax.runtime.files import write_json
 from emcom_jax.runtime.run_directory import RunDirectory
 from emcom_jax.tables import look_up
-
-INK, FAINT = '#333333', '#999999'
 
 
 class SweepError(Exception):

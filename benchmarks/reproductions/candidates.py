@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.reproductions import claim
+from emcom_jax.report.curves import COLORS
 
 DISTRACTORS = (1, 15, 127, 1023)
 METRIC = 'accuracy@1024'
@@ -60,7 +61,7 @@ def conclude(root: Path) -> tuple[Figure, str]:
     related = {}
     for ax, name in zip(panels[3:], ('ease of learning', 'topographic similarity'), strict=True):
         for place, groups in enumerate(zip(values[name], values['generalisation'], strict=True)):
-            ax.plot(*groups, 'o', color=claim.COLORS[place], markersize=4, label=labels[place])
+            ax.plot(*groups, 'o', color=COLORS[place], markersize=4, label=labels[place])
         ax.set_xlabel(name, fontsize=8)
         claim.style(ax, 'generalisation')
         related[name] = [

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
+from emcom_jax.report.curves import COLORS
 from emcom_jax.runtime.files import read_json
 from emcom_jax.runtime.run_directory import RunDirectory
 
-COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
 RECIPE = 'configs/reproductions.py'
 
 Flags = Sequence[str]

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.reproductions import claim
+from emcom_jax.report.curves import COLORS
 
 # Name -> (KL coefficient, entropy coefficient).
 REGULARISERS = {'none': (0.0, 0.0), 'entropy': (0.0, 0.01), 'kl': (0.5, 0.0)}
@@ -42,7 +43,7 @@ def conclude(root: Path) -> tuple[Figure, str]:
         for rate in RATES:
             ax = panels[place]
             place += 1
-            for color, name in zip(claim.COLORS, REGULARISERS, strict=False):
+            for color, name in zip(COLORS, REGULARISERS, strict=False):
                 steps, curves = _curves(_run(root, count, rate, name), f'accuracy@{count}')
                 ax.plot(steps, curves, color=color, alpha=0.35, linewidth=0.8)
                 ax.plot(steps, curves.mean(1), color=color, label=name)

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.reproductions import claim
+from emcom_jax.report.curves import COLORS
 from emcom_jax.runtime.files import read_json
 
 STRUCTURES = ('partitioned', 'mixing')
@@ -68,7 +69,7 @@ def conclude(root: Path) -> tuple[Figure, str]:
     names = list(measures['mixing'])
     figure, panels = claim.figure(len(names))
     for ax, name in zip(panels, names, strict=True):
-        for color, structure in zip(claim.COLORS, STRUCTURES, strict=False):
+        for color, structure in zip(COLORS, STRUCTURES, strict=False):
             groups = np.array(measures[structure][name])
             ax.plot(SIZES, groups, 'o', color=color, markersize=3, alpha=0.5)
             ax.plot(SIZES, groups.mean(1), color=color, label=structure)

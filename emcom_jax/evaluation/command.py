@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from emcom_jax.evaluation.cross_play import Outcome, cross_play, summarize, summarize_drop
 from emcom_jax.evaluation.strangers import Gathering, gather
 from emcom_jax.games.base import table_of
-from emcom_jax.runtime.files import write_json
+from emcom_jax.runtime.files import write_arrays, write_json
 from emcom_jax.runtime.progress import Progress
 
 _DPI = 160
@@ -127,7 +127,7 @@ def _write(
     arrays: dict[str, Any] = {'names': np.array(names)}
     for name, one in outcomes.items():
         arrays |= {f'{name}/{field}': np.asarray(x) for field, x in one._asdict().items()}
-    np.savez(out / 'cross_play.npz', **arrays)
+    write_arrays(out / 'cross_play.npz', arrays)
     last = clean.num_candidates[-1]
     task = f' among {last} candidates' if last else ''
     titles = {'clean': f'Accuracy{task}', 'noisy': 'The same, with noise'}

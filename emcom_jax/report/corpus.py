@@ -8,7 +8,6 @@ metadata.json         the statistics that ELCC keeps beside a corpus, by its nam
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from emcom_jax.metrics import arguments, entropy
-from emcom_jax.runtime.files import replace_text, strict, write_json
+from emcom_jax.runtime.files import replace_file, replace_text, strict, write_json
 from emcom_jax.types import EvalRecord
 
 SIDECARS = ('messages_meta.jsonl', 'meanings.npy', 'metadata.json')
@@ -56,7 +55,8 @@ def export(
         )
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    _write_array(directory / 'meanings.npy', np.asarray(record.meanings, np.float32))
+    meanings = np.asarray(record.meanings, np.float32)
+    replace_file(directory / 'meanings.npy', lambda file: np.save(file, meanings))
     path = directory / 'messages.jsonl'
     _write_lines(path, said(record))
     _write_lines(directory / 'messages_meta.jsonl', about_messages(record))
@@ -126,12 +126,3 @@ def statistics(record: EvalRecord) -> dict[str, int | float | bool]:
 def _write_lines(path: Path, values: list[Any]) -> None:
     lines = (json.dumps(strict(value), allow_nan=False) + '\n' for value in values)
     replace_text(path, ''.join(lines))
-
-
-def _write_array(path: Path, array: np.ndarray) -> None:
-    temporary = path.with_name(path.name + '.tmp')
-    with temporary.open('wb') as file:
-        np.save(file, array)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

@@ -3,31 +3,34 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Replaces a file's content in one step, also if the machine stops in the middle."""
+def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Replaces a file's content in one step, also if the machine stops in the middle.
+
+    write: fills the new file, open for bytes.
+    """
     temporary = path.with_name(path.name + '.tmp')
-    with temporary.open('w') as file:
-        file.write(text)
+    with temporary.open('wb') as file:
+        write(file)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Replaces a file's content by text, in one step."""
+    replace_file(path, lambda file: file.write(text.encode()))
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     """Replaces a .npz file by arrays [...], by their names, in one step."""
-    temporary = path.with_name(path.name + '.tmp')
-    with temporary.open('wb') as file:
-        np.savez_compressed(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    replace_file(path, lambda file: np.savez_compressed(file, **arrays))
 
 
 def write_json(path: Path, value: Any) -> None:
