@@ -13,6 +13,8 @@ import scipy.stats
 from conftest import drawn_pair, tiny_game
 
 from emcom_jax import channels, losses
+from emcom_jax.config import base
+from emcom_jax.types import Batch, Guess
 
 GOLDEN = np.load(Path(__file__).parent / 'golden' / 'loss_vectors.npz')
 
@@ -182,6 +184,26 @@ def test_all_others_as_sampled_distractors_are_the_whole_batch(vectors):
     args = (7, jax.random.key(0), jnp.arange(8), 0.1)
     sampled, _ = losses.sampled_info_nce(*vectors, *args)
     np.testing.assert_allclose(sampled, full, rtol=1e-5)
+
+
+def test_where_all_others_are_asked_for_nothing_is_drawn(vectors):
+    config = base().loss.listener.unlock()
+    guess = Guess(*vectors, {})
+
+    def judged(count):
+        config.num_distractors = count
+        function = losses.LISTENER_LOSSES['info_nce'].function
+
+        def of(key):
+            return function(guess, batch, config, key, None)
+
+        batch = Batch(*vectors, {}, jnp.arange(8), jnp.ones(8))
+        return of(jax.random.key(0)), str(jax.make_jaxpr(of)(jax.random.key(0)))
+
+    (every, _), (seven, program), (_, drawing) = judged(None), judged(7), judged(6)
+    for one, other in zip(every, seven, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert 'random' not in program and 'random' in drawing
 
 
 @pytest.mark.parametrize('count', [1, 4])

@@ -18,13 +18,13 @@ METRIC = 'accuracy@1024'
 
 def runs(root: Path) -> dict[Path, list[str]]:
     """A language for each number of distractors and seed, and fresh listeners for each of them."""
-    found = {}
-    for count in DISTRACTORS:
-        found[root / f'{count}'] = [
+    found = {
+        root / f'{count}': [
             f'--config={claim.RECIPE}:candidates',
-            # All others of the batch are 1,023.
-            *([f'--config.loss.listener.num_distractors={count}'] * (count < 1023)),
+            f'--config.loss.listener.num_distractors={count}',
         ]
+        for count in DISTRACTORS
+    }
     for count in DISTRACTORS:
         found[root / f'{count}-ease'] = [
             '--config=configs/ease_of_learning.py',

@@ -81,7 +81,8 @@ def _discriminate(
 ) -> Outcome:
     assert guess.prediction is not None and guess.candidates is not None
     axis = axis_name if config.across_devices else None
-    if config.num_distractors is None:
+    others = guess.candidates.shape[0] * (1 if axis is None else jax.lax.axis_size(axis)) - 1
+    if config.num_distractors in (None, others):  # Of all there is nothing to draw.
         loss, scores = info_nce(guess.prediction, guess.candidates, config.temperature, axis)
         offset = 0 if axis is None else jax.lax.axis_index(axis) * loss.shape[0]
         return Outcome(loss, is_correct(scores, jax.numpy.arange(loss.shape[0]) + offset))
