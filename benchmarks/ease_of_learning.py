@@ -49,7 +49,7 @@ def program(size: str, speakers: int, each: int, count: int) -> tuple[Callable[[
         stack.listeners.agent.params,
     )
     communicate = updates.communicate(game, optimizers, meetings, mode, 0.99, None)
-    many = jax.jit(steps.repeat(communicate, [], batch, mode))
+    many = jax.jit(steps.make_steps(communicate, [], batch, mode).many)
     one = jax.tree.map(lambda leaf: leaf[None], stack)  # One replica.
     arguments = (one, bank, jax.random.key(2)[None], np.int32(0), np.int32(count))
     started = time.perf_counter()

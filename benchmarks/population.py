@@ -115,7 +115,7 @@ def stacked(size: str, pairs: int, execution: str = 'auto') -> float:
         config.population, config.data.batch_size, True, stack.speakers.agent.params
     )
     communicate = updates.communicate(game, optimizers, meetings, mode, 0.99, None)
-    many = jax.jit(steps.repeat(communicate, [], batch, mode), donate_argnums=0)
+    many = jax.jit(steps.make_steps(communicate, [], batch, mode).many, donate_argnums=0)
     state = [jax.tree.map(lambda leaf: leaf[None], stack)]  # One replica.
     del stack
     calls = [0]

@@ -28,6 +28,33 @@ def _core() -> dict[str, Any]:
     }
 
 
+def _augmentation() -> dict[str, Any]:
+    """See `emcom_jax.data.augmentation`."""
+    return {
+        'crop_scale': (0.08, 1.0),  # Share of the image's area; (1.0, 1.0): no crop.
+        'crop_ratio': (0.75, 4 / 3),  # Width over height.
+        'flip': 0.5,  # Rate of horizontal flips.
+        'jitter': (0.8, 0.8, 0.8, 0.2),  # Of brightness, contrast, saturation and hue ...
+        'jitter_rate': 0.8,
+        'greyscale': 0.2,
+        'blur': 0.5,  # Rate of Gaussian blurs ...
+        'blur_sigma': (0.1, 2.0),  # ... and their deviation in pixels.
+    }
+
+
+def _trunk() -> dict[str, Any]:
+    """See `emcom_jax.agents.vision`."""
+    return {
+        'name': placeholder(str),  # resnet10 | resnet18 | ... | vgg16 | small_cnn; None: none.
+        'width': 64,  # Channels of the first stage.
+        'stem': 'imagenet',  # imagenet: 7x7, stride 2 | small: 3x3, stride 1.
+        'max_pool': True,  # After the stem.
+        'zero_init': False,  # Residual blocks start as the identity.
+        'precision': 'float32',  # float32 | bf16
+        'frozen': False,
+    }
+
+
 def _optimizer() -> dict[str, Any]:
     return {
         'name': 'adam',  # Any optax optimiser that takes a learning rate.
@@ -111,6 +138,11 @@ def _base() -> ConfigDict:
     config.game = {
         'name': 'lewis',  # A key of emcom_jax.games.GAMES.
         'input_noise': 0.0,  # In training; in standard deviations of each feature, for each agent.
+        # Of images, what the listener sees: the same, the same augmented apart, or another example
+        # of the same object or class: same | augmented | viewpoint | same_class
+        'views': 'same',
+        'augmentation': _augmentation(),
+        'shared_trunk': True,  # discrimination: one trunk for all agents, the speakers'.
     }
     config.channel = {
         'kind': 'categorical',  # categorical | gumbel | gumbel_st | continuous
@@ -129,12 +161,14 @@ def _base() -> ConfigDict:
         **_core(),
         'head': 'policy_value',  # policy | policy_value | policy_q_value
         'head_sizes': (),  # Hidden layers of every head.
+        'trunk': _trunk(),
         'groups': placeholder(tuple),  # What is different in each group: ({'core': 'gru'}, ...).
     }
     config.listener = {
         **_core(),
         'projection_sizes': (128,),  # Of the message and of the candidates; the last is the space.
         'impatient': False,  # It guesses after every symbol, and learns from all its guesses.
+        'trunk': _trunk(),
         'groups': placeholder(tuple),  # As of speakers; with 'size', unless all are of one size.
     }
     config.loss = {
@@ -211,6 +245,7 @@ def _base() -> ConfigDict:
         'interventions': True,  # At the end, tamper with messages: does anybody listen?
         'max_examples': 1000,  # Of a split, for interventions and to compare pairs of messages.
         'input_noise': 0.0,
+        'augment': False,  # Agents see augmented images, as in training.
         'channel_noise': 0.0,
         'best_metric': 'accuracy@128',  # On valid; decides the best checkpoint and early stopping.
         'best_is_highest': placeholder(bool),  # None: unless it is a loss.

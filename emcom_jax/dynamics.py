@@ -99,6 +99,7 @@ def imitate(
         key: Key, step: Array, population: Population, batch: Batch
     ) -> tuple[Population, Scalars]:
         speakers = population.speakers
+        batch = game.look(population.shared.agent, batch)
         total = speakers.updates.shape[0]
         drawn = jax.random.permutation(key, total)[: config.num_students + 1]
         skill = jnp.nan_to_num(speakers.accuracy[drawn])  # Who never played knows nothing.
@@ -181,6 +182,7 @@ def transmit(game: Game, optimizers: Optimizers, axis_name: str | None) -> Updat
         key: Key, step: Array, population: Population, batch: Batch
     ) -> tuple[Population, Scalars]:
         del key
+        batch = game.look(population.shared.agent, batch)
 
         def learn(pair: tuple[Learner, Tree]) -> tuple[Learner, Array]:
             student, teacher = pair

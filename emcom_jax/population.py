@@ -270,7 +270,9 @@ def is_disjoint(pairs: np.ndarray, speaker_learns: np.ndarray, listener_learns: 
     return True
 
 
-def choose_execution(config: ConfigDict, batch_size: int, disjoint: bool, agents: Tree) -> str:
+def choose_execution(
+    config: ConfigDict, batch_size: int, disjoint: bool, agents: Tree, trunks: str = 'none'
+) -> str:
     """Returns how pairs are executed: `config.execution`, or for 'auto' what is fastest.
 
     On a GPU or TPU all pairs at once. On a CPU, small agents gain from `vmap` (fewer, larger
@@ -282,6 +284,8 @@ def choose_execution(config: ConfigDict, batch_size: int, disjoint: bool, agents
       batch_size: of one device.
       disjoint: `Meetings.disjoint`.
       agents: a stack of agents' parameters, of one replica.
+      trunks: `Game.trunks`. The weights of trunks of their own are never stacked, as that makes
+        grouped convolutions of them; a shared one is best used by all pairs at once.
 
     Raises:
       ValueError: 'vmap' is asked for, but an agent that learns may meet twice in a step.
@@ -294,16 +298,20 @@ def choose_execution(config: ConfigDict, batch_size: int, disjoint: bool, agents
         )
     if config.execution != 'auto':
         return config.execution
-    if config.pairs_per_step == 1:
+    if config.pairs_per_step == 1 or trunks == 'own':
         return 'unroll'
+    if trunks == 'shared':
+        return 'vmap' if disjoint else 'unroll'
     if not disjoint:
         return 'map'
     return _at_once_or_not(batch_size, agents)
 
 
-def choose_replicas(config: ConfigDict, batch_size: int, agents: Tree) -> str:
+def choose_replicas(config: ConfigDict, batch_size: int, agents: Tree, trunks: str = 'none') -> str:
     """Returns how replicas are executed, 'vmap', 'map' or 'unroll': as `choose_execution`, but
-    replicas share no agent."""
+    replicas share no agent, nor a trunk."""
+    if trunks != 'none':
+        return 'unroll'
     if config.execution != 'auto':
         return config.execution
     return _at_once_or_not(batch_size, agents)

@@ -28,15 +28,28 @@ def after_every(count: int) -> When:
     return lambda step: (step + 1) % count == 0
 
 
-def repeat(
+class Steps(NamedTuple):
+    """What `make_steps` makes.
+
+    many: (population, bank, keys, start, count) -> (population, steps done, scalars).
+    one: (population, bank, keys, start, now) -> the same of one step, without a loop in it.
+    conditions: step -> `now`, the truth of what happens in that step alone; `one` is compiled for
+        each that occurs.
+    """
+
+    many: Callable[[Members, Bank, Key, Array, Array], tuple[Members, Array, Scalars]]
+    one: Callable[[Members, Bank, Key, Array, tuple[bool, ...]], tuple[Members, Array, Scalars]]
+    conditions: Callable[[Array], tuple[Any, ...]]
+
+
+def make_steps(
     communicate: Update,
     periodic: Sequence[Periodic],
     draw: Callable[[Bank, Key, Array], Batch],
     execution: str,
     plays: When | None = None,
-) -> Callable[[Members, Bank, Key, Array, Array], tuple[Members, Array, Scalars]]:
-    """Makes the function that does many steps: (population, bank, keys, start, count) ->
-    (population, steps done, scalars).
+) -> Steps:
+    """Makes the function that does many steps, and that which does one.
 
     The population is a stack of R replicas, and each has its key, [R]: what a replica draws depends
     on its key and the step's number alone, so a run that was interrupted goes on as it would have,
@@ -54,8 +67,11 @@ def repeat(
     nan if none had.
     """
 
+    def conditions(step: Array) -> tuple[Any, ...]:
+        return (True if plays is None else plays(step), *(due(step) for due, _ in periodic))
+
     def step_once(
-        members: Members, bank: Bank, key: Key, step: Array
+        members: Members, bank: Bank, key: Key, step: Array, now: tuple[Any, ...]
     ) -> tuple[Members, tuple[Scalars, list[Scalars]]]:
         """One replica. Returns the population; the sum of each scalar by pair, with 1 for each
         meeting; of each periodic update the scalars, with 1 if it was due."""
@@ -68,30 +84,38 @@ def repeat(
             members, scalars = communicate(play_key, step, members, batch)
             return members, scalars | {'meetings': jnp.ones(scalars['speaker'].shape)}
 
-        members, scalars = if_due(True if plays is None else plays(step), meet, members)
+        members, scalars = if_due(now[0], meet, members)
         met = (scalars.pop('speaker'), scalars.pop('listener'))
         sizes = tuple(each.shape[0] for each in averages(members))
         sums = {name: jnp.zeros(sizes).at[met].add(each) for name, each in scalars.items()}
         rest = []
-        for number, (due, update) in enumerate(periodic, start=1):
+        for number, (_, update) in enumerate(periodic, start=1):
             key = jax.random.fold_in(step_key, number)
 
-            def now(members: Members, update: Update = update, key: Key = key) -> Any:
+            def update_now(members: Members, update: Update = update, key: Key = key) -> Any:
                 members, scalars = update(key, step, members, batch)
                 return members, scalars | {'count': jnp.ones(())}
 
-            members, scalars = if_due(due(step), now, members)
+            members, scalars = if_due(now[number], update_now, members)
             rest.append(scalars)
         return members, (sums, rest)
+
+    def all_once(
+        members: Members, bank: Bank, keys: Key, step: Array, now: tuple[Any, ...]
+    ) -> tuple[Members, Any, Array]:
+        """All replicas; returns besides whether all is finite."""
+
+        def replica(members: Members, key: Key) -> tuple[Members, Any]:
+            return step_once(members, bank, key, step, now)
+
+        members, new = over_replicas(replica, execution)(members, keys)
+        return members, new, jnp.isfinite(new[0]['loss'] + new[0]['gradient_norm']).all()
 
     def many(
         members: Members, bank: Bank, keys: Key, start: Array, count: Array
     ) -> tuple[Members, Array, Scalars]:
-        def all_once(members: Members, step: Array) -> tuple[Members, Any]:
-            def one(members: Members, key: Key) -> tuple[Members, Any]:
-                return step_once(members, bank, key, step)
-
-            return over_replicas(one, execution)(members, keys)
+        def next_step(members: Members, step: Array) -> tuple[Members, Any, Array]:
+            return all_once(members, bank, keys, step, conditions(step))
 
         def go_on(carry: Any) -> Array:
             done, finite, *_ = carry
@@ -99,22 +123,32 @@ def repeat(
 
         def body(carry: Any) -> Any:
             done, _, members, sums = carry
-            members, new = all_once(members, start + done)
-            finite = jnp.isfinite(new[0]['loss'] + new[0]['gradient_norm']).all()
+            members, new, finite = next_step(members, start + done)
             return done + finite, finite, members, jax.tree.map(jnp.add, sums, new)
 
-        zeros = _zeros(jax.eval_shape(all_once, members, start)[1])
+        zeros = _zeros(jax.eval_shape(next_step, members, start)[1])
         carry = (jnp.zeros_like(count), jnp.array(True), members, zeros)
-        done, _, members, (sums, rest) = jax.lax.while_loop(go_on, body, carry)
-        meetings = sums.pop('meetings')
-        scalars = {name: each / meetings for name, each in sums.items()}
-        scalars['speaker_accuracy'], scalars['listener_accuracy'] = averages(members)
-        for each in rest:
-            times = each.pop('count')
-            scalars |= {name: total / times for name, total in each.items()}
-        return members, done, scalars
+        done, _, members, sums = jax.lax.while_loop(go_on, body, carry)
+        return members, done, _means(members, sums)
 
-    return many
+    def one(
+        members: Members, bank: Bank, keys: Key, start: Array, now: tuple[bool, ...]
+    ) -> tuple[Members, Array, Scalars]:
+        members, sums, finite = all_once(members, bank, keys, start, now)
+        return members, finite.astype(jnp.int32), _means(members, sums)
+
+    return Steps(many, one, conditions)
+
+
+def _means(members: Members, sums: tuple[Scalars, list[Scalars]]) -> Scalars:
+    by_pair, rest = sums
+    meetings = by_pair.pop('meetings')
+    scalars = {name: each / meetings for name, each in by_pair.items()}
+    scalars['speaker_accuracy'], scalars['listener_accuracy'] = averages(members)
+    for each in rest:
+        times = each.pop('count')
+        scalars |= {name: total / times for name, total in each.items()}
+    return scalars
 
 
 def over_replicas(function: Callable[..., Any], execution: str) -> Callable[..., Any]:
@@ -153,6 +187,8 @@ def if_due(
     if condition is True:
         return update(members)
     none = _zeros(jax.eval_shape(update, members)[1])
+    if condition is False:
+        return members, none
     return jax.lax.cond(condition, update, lambda members: (members, none), members)
 
 

@@ -27,7 +27,7 @@ Tree = Any  # A pytree of arrays: parameters, states, optimiser states.
 class Split(NamedTuple):
     """One split of a data source, on the host.
 
-    inputs: [N, D] float16 or float32 features; may be a memory map.
+    inputs: [N, D] float16 or float32 features, or [N, H, W, 3] uint8 images; may be a memory map.
     labels: name -> int32 [N] (a class) or [N, A] (one value for each attribute).
     """
 
@@ -52,13 +52,30 @@ class Source(NamedTuple):
     image_shape: tuple[int, ...] | None = None
 
 
+class Partners(NamedTuple):
+    """Examples in the order of their groups, such as those of one class.
+
+    order: [N] int32, the rows, group after group.
+    place: [N] int32, where in that order each row stands.
+    start, size: [N] int32, where the group of each row begins in that order, and how many it has.
+    """
+
+    order: Array
+    place: Array
+    start: Array
+    size: Array
+
+
 class Bank(NamedTuple):
     """One split on a device, from which batches are drawn inside compiled code.
 
-    inputs: [N, D] in the storage dtype.
+    inputs: [N, D] in the storage dtype, or [N, H, W, 3] uint8 images.
     labels: name -> int32 [N] or [N, A].
-    deviation: [D] float32, standard deviation of each feature over the split: the unit of noise.
-    shift, scale: [D] float32; agents see (inputs - shift) / scale.
+    deviation: [D] float32 (of images [3], by channel, pixels counting from 0 to 1), standard
+        deviation of each feature over the split: the unit of noise.
+    shift, scale: as deviation; agents see (inputs - shift) / scale.
+    partners: of which other examples the listener sees one in place of the speaker's, or None where
+        both see the same.
     """
 
     inputs: Array
@@ -66,13 +83,14 @@ class Bank(NamedTuple):
     deviation: Array
     shift: Array
     scale: Array
+    partners: Partners | None = None
 
 
 class Batch(NamedTuple):
     """What a pair plays on.
 
-    speaker_inputs: [B, D] float32, what the speaker sees of each referent.
-    listener_inputs: [B, D] float32, what the listener sees of it (same referent, its own noise).
+    speaker_inputs: [B, D] or [B, H, W, 3] float32, what the speaker sees of each referent.
+    listener_inputs: the same of the listener (with its own noise, in its own view of the referent).
     labels: name -> int32 [B] or [B, A].
     position: [B] int32, the example's place in the batch of the whole step (over all devices): the
         keys of its random draws are folded from it, so they do not depend on the number of devices.

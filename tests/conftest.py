@@ -210,7 +210,7 @@ def world(bank: Bank, batch: Batch) -> World:
 
     init = jax.jit(lambda key: init_population(game, optimizers, key, batch, 2, 2))
     every_third = [steps.Periodic(steps.after_every(3), imitate)]
-    of_all = steps.repeat(communicate, every_third, draw_batch, 'vmap')
+    of_all = steps.make_steps(communicate, every_third, draw_batch, 'vmap').many
 
     @jax.jit
     def many(members: Population, bank: Any, key: Key, start: Array, count: Array) -> Any:
@@ -260,6 +260,9 @@ class Sums:
             'error': Term((episode - wanted) ** 2, batch.weight, 0.5),
             'accuracy': Term(jax.nn.sigmoid(episode), batch.weight),
         }
+
+    def look(self, shared, batch):
+        return batch
 
     def say_greedy(self, speaker, batch):
         return batch.speaker_inputs @ speaker.params['w']

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import BATCH, LENGTH, SIZE, VOCAB, drawn, tiny_config
+from emcom_jax.agents.lewis import HEADS, Speaker
 
 from emcom_jax import channels
 from emcom_jax.agents import recurrence
-from emcom_jax.agents.lewis import HEADS, Speaker
 from emcom_jax.agents.networks import CORES, make_core
 
 INPUTS = jnp.asarray(np.random.default_rng(0).standard_normal((BATCH, SIZE)), jnp.float32)

@@ -71,9 +71,8 @@ def train(way):
     )
     imitate = dynamics.imitate(game, optimizers, config.updates.imitate, axis_name)
     batches = partial(draw, batch_size=BATCH, noise=0.2, axis_name=axis_name)
-    many = steps.repeat(
-        communicate, [steps.Periodic(steps.after_every(3), imitate)], batches, 'vmap'
-    )
+    periodic = [steps.Periodic(steps.after_every(3), imitate)]
+    many = steps.make_steps(communicate, periodic, batches, 'vmap').many
 
     fresh = jax.tree.map(lambda x: x[None], drawn_population(game, optimizers, bank))
     return WAYS[way](many, fresh, bank, jax.random.key(0)[None], jnp.array(0), jnp.array(3))

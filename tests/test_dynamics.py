@@ -200,7 +200,7 @@ def history(optimizers, batch, bank):
     def draw_batch(bank, key, step):
         return draw(bank, key, step, BATCH, noise=0.1, axis_name=None)
 
-    many = jax.jit(steps.repeat(communicate, periodic, draw_batch, 'vmap', of.plays))
+    many = jax.jit(steps.make_steps(communicate, periodic, draw_batch, 'vmap', of.plays).many)
     members = init_population(SUMS, optimizers, KEY, batch, 2, 2)
     populations, scalars = [jax.device_get(members)], []
     for step in range(17):
@@ -259,7 +259,7 @@ def replicas(optimizers, batch, bank):
         return draw(bank, key, step, BATCH, noise=0.1, axis_name=None)
 
     def run(execution, stack, keys):
-        many = jax.jit(steps.repeat(communicate, periodic, draw_batch, execution))
+        many = jax.jit(steps.make_steps(communicate, periodic, draw_batch, execution).many)
         return jax.device_get(many(stack, bank, keys, np.int32(1), np.int32(4)))
 
     keys = jax.random.split(KEY, 3)

@@ -12,7 +12,7 @@ from emcom_jax import channels
 from emcom_jax.data.bank import make_bank
 from emcom_jax.evaluation.evaluator import Evaluator
 from emcom_jax.metrics import records
-from emcom_jax.types import Agent, Episode, Groups, Guess, Learner, Population, Split, Utterance
+from emcom_jax.types import Agent, Groups, Guess, Learner, Population, Split
 
 S, L, T, D = 2, 3, 4, 5
 SPANS = (slice(2), slice(2, 3))
@@ -21,22 +21,29 @@ LABELS = {'class': 3, 'attributes': 2}
 
 class Tables:
     """Speakers and listeners that know every referent by its row: a speaker what to say of it, a
-    listener what to make of it. Candidates are what the listener sees."""
+    listener what to make of it, which depends on who says it. Candidates are what the listener
+    sees."""
 
     kind, vocab_size, variable_length, reads_target = 'symbols', 6, True, False
+    trunks, augmentation = 'none', None
 
     def __init__(self, label=None):
         self.has_candidates = label is None
         self._label = label
 
-    def play_greedy(self, pair, key, batch, channel_noise):
-        symbols = pair.speaker.params['symbols'][batch.position]
-        message = channels.make_message(symbols, None, variable_length=True)
-        answers = pair.listener.params[pair.speaker.state, batch.position]
-        guess = Guess(answers, batch.listener_inputs, {})
+    def look(self, shared, batch):
+        return batch
+
+    def say_greedy(self, speaker, batch):
+        symbols = speaker.params['symbols'][batch.position]
+        signed = jnp.full(symbols.shape[:1], speaker.state)
+        return channels.make_message(symbols, None, True)._replace(relaxed=signed)
+
+    def hear_greedy(self, listener, key, batch, message, channel_noise):
+        answers = listener.params[message.relaxed, batch.position]
         if self._label:
-            guess = Guess(None, None, {self._label: answers})
-        return Episode(Utterance(message, None, None, None), None, message, guess)
+            return Guess(None, None, {self._label: answers})
+        return Guess(answers, batch.listener_inputs, {})
 
     def scores(self, prediction, candidates):
         return prediction @ candidates.T
@@ -183,11 +190,10 @@ def test_own_listeners_of_speakers_of_several_groups(rng):
 class Narrow(Tables):
     """Listeners that see of the referents as many dimensions as they answer with."""
 
-    def play_greedy(self, pair, key, batch, channel_noise):
-        episode = super().play_greedy(pair, key, batch, channel_noise)
-        dimensions = episode.guess.prediction.shape[-1]
-        guess = episode.guess._replace(candidates=batch.listener_inputs[:, :dimensions])
-        return episode._replace(guess=guess)
+    def hear_greedy(self, listener, key, batch, message, channel_noise):
+        guess = super().hear_greedy(listener, key, batch, message, channel_noise)
+        dimensions = guess.prediction.shape[-1]
+        return guess._replace(candidates=batch.listener_inputs[:, :dimensions])
 
 
 def test_groups_are_evaluated_as_one_population(rng):

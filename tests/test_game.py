@@ -207,14 +207,12 @@ def test_what_follows_the_end_is_not_read(play, batch):
 
 def test_greedy_play_is_without_chance(play, batch):
     with jax.disable_jit():
+        said = play.game.say_greedy(play.pair.speaker, batch)
         first, second = (
-            play.game.play_greedy(play.pair, jax.random.key(seed), batch, channel_noise=0.0)
+            play.game.hear_greedy(play.pair.listener, jax.random.key(seed), batch, said, 0.0)
             for seed in (0, 1)
         )
-        said = play.game.say_greedy(play.pair.speaker, batch)
     chex.assert_trees_all_equal(first, second)
-    chex.assert_trees_all_equal(first.utterance.message, said)
-    assert first.target_log_policy is None
 
 
 # --- what a play is worth -------------------------------------------------------------------------
@@ -315,9 +313,14 @@ def test_noise_of_training_and_of_evaluation_are_apart(batch):
     pair = drawn_pair(game, batch)
     trained, _ = game.play(pair, KEY, batch, STEP)
     assert (trained.heard.symbols != trained.utterance.message.symbols).all()
-    clean, noisy = (game.play_greedy(pair, KEY, batch, noise) for noise in (0.0, 1.0))
-    chex.assert_trees_all_equal(clean.heard, clean.utterance.message)
-    assert (noisy.heard.symbols != noisy.utterance.message.symbols).all()
+    said = game.say_greedy(pair.speaker, batch)
+    clean, noisy, heard = (
+        game.hear_greedy(pair.listener, KEY, batch, message, rate)
+        for message, rate in ((said, 0.0), (said, 1.0), (trained.heard, 0.0))
+    )
+    assert (clean.prediction != noisy.prediction).any(axis=1).all()
+    again, _ = game.play(pair, KEY, batch, STEP, said)  # With the channel's noise of training.
+    assert (again.heard.symbols != said.symbols).all() and (heard.prediction != 0).any()
 
 
 # --- after training -------------------------------------------------------------------------------
@@ -330,7 +333,7 @@ def test_shuffled_messages_bring_accuracy_to_chance(world, trained, batch):
 
     @jax.jit
     def accuracy(pair):
-        said = world.game.play_greedy(pair, KEY, batch, 0.0).utterance.message
+        said = world.game.say_greedy(pair.speaker, batch)
 
         def of_shifted(shift):
             message = jax.tree.map(lambda leaf: jnp.roll(leaf, shift, axis=0), said)
@@ -363,7 +366,8 @@ def test_an_impatient_listener_guesses_after_each_symbol(task, batch):
         shorter = tiny_game(changes | {'channel.length': t + 1, 'listener.impatient': False})
         symbols = episode.heard.symbols[:, : t + 1]
         message = channels.make_message(symbols, None, False)
-        guess = shorter._listener.apply(*pair.listener, None, message, batch.listener_inputs)[0]
+        hear, _ = shorter._listener.apply
+        guess = hear(*pair.listener, None, message, batch.listener_inputs, True)[0]
         one = jax.tree.map(lambda leaf, t=t: leaf[t], early)
         chex.assert_trees_all_close(one, guess._replace(candidates=None), rtol=1e-4)
         by_symbol.append(shorter._judge(guess, batch, KEY, None).loss)

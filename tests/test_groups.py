@@ -391,7 +391,7 @@ def many(optimizers, bank, batch):
     def draw_batch(bank, key, step):
         return draw(bank, key, step, BATCH, noise=0.1, axis_name=None)
 
-    whole = jax.jit(steps.repeat(communicate, periodic, draw_batch, 'vmap'))
+    whole = jax.jit(steps.make_steps(communicate, periodic, draw_batch, 'vmap').many)
 
     def run(members, keys, start, count):
         return jax.device_get(whole(members, bank, keys, np.int32(start), np.int32(count)))

@@ -207,3 +207,10 @@ def make_torso(config: ConfigDict) -> hk.nets.MLP | None:
     sizes = {'identity': (), 'mlp': tuple(config.torso_sizes)}
     chosen = look_up(sizes, config.torso, 'speaker torso')
     return hk.nets.MLP(chosen, activate_final=True, name='torso') if chosen else None
+
+
+def learned_temperature(channel: ConfigDict) -> Array:
+    """A parameter kept positive by softplus, whose first value is the config's."""
+    first = channel.temperature + jnp.log(-jnp.expm1(-channel.temperature))
+    raw = hk.get_parameter('temperature', [], init=hk.initializers.Constant(first))
+    return jax.nn.softplus(raw)

@@ -1,50 +1,105 @@
 """A split on the device, and the batches drawn from it inside compiled code."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from emcom_jax import draws
-from emcom_jax.types import Array, Bank, Batch, Key, Split
+from emcom_jax.data.augmentation import Augmentation, augment
+from emcom_jax.types import Array, Bank, Batch, Key, Partners, Split
 
-_ROWS = 65_536  # Of a memory map, read at a time.
+_VALUES = 2**27  # Of a memory map, read at a time.
+_PIXEL = 255  # The largest value of an image as stored.
 
 
-def make_bank(split: Split, dtype: str, standard: Split | None = None) -> Bank:
-    """Puts a split on the default device, its inputs [N, D] as `dtype`.
+def make_bank(
+    split: Split, dtype: str, standard: Split | None = None, partners: str | None = None
+) -> Bank:
+    """Puts a split on the default device: features [N, D] as `dtype`, images as they are.
 
-    standard: if given (the training split), agents see each feature less its mean there, over its
-    standard deviation there; a feature that hardly varies is divided by a tenth of the average.
+    standard: if given (the training split), agents see each feature (of images: each channel) less
+        its mean there, over its standard deviation there; a feature that hardly varies is divided
+        by a tenth of the average.
+    partners: the label of which listeners see another example with the same value than the speaker.
+
+    Raises:
+      ValueError: the dtype cannot hold the features, or there is no such label.
     """
-    with np.errstate(over='ignore'):
-        inputs = np.asarray(split.inputs, dtype)
-    if not all(np.isfinite(inputs[i : i + _ROWS]).all() for i in range(0, len(inputs), _ROWS)):
-        raise ValueError(f'data.dtype={dtype!r} cannot hold all features: use float32')
+    inputs = np.asarray(split.inputs)
+    if inputs.ndim == 2:
+        with np.errstate(over='ignore'):
+            inputs = inputs.astype(dtype, copy=False)
+        if not all(np.isfinite(block).all() for block in _blocks(inputs)):
+            raise ValueError(f'data.dtype={dtype!r} cannot hold all features: use float32')
     labels = {name: jnp.asarray(values) for name, values in split.labels.items()}
     _, deviation = _moments(inputs)
     shift, scale = np.zeros_like(deviation), np.ones_like(deviation)
     if standard is not None:
         shift, scale = _moments(standard.inputs)
         scale = np.maximum(scale, 0.1 * max(scale.mean(), 1e-6))
-    return Bank(jnp.asarray(inputs), labels, *map(jnp.asarray, (deviation, shift, scale)))
+    return Bank(
+        jnp.asarray(inputs),
+        labels,
+        deviation=jnp.asarray(deviation),
+        shift=jnp.asarray(shift),
+        scale=jnp.asarray(scale),
+        partners=None if partners is None else group_by(split.labels[partners]),
+    )
+
+
+def group_by(labels: np.ndarray) -> Partners:
+    """Groups examples by their label, int [N]."""
+    order = np.argsort(labels, kind='stable')
+    _, first, group, counts = np.unique(labels[order], True, True, True)
+    place = np.argsort(order)
+    columns = (order, place, first[group][place], counts[group][place])
+    return Partners(*(jnp.asarray(column, jnp.int32) for column in columns))
+
+
+def make_augmentation(config: Any) -> Augmentation | None:
+    """config: the game group; read are `views` and `augmentation`."""
+    return Augmentation(**config.augmentation) if config.views == 'augmented' else None
+
+
+def partner_label(config: Any) -> str | None:
+    """The label by which `make_bank` should choose partners; config: the game group."""
+    return {'viewpoint': 'object', 'same_class': 'class'}.get(config.views)
+
+
+def _blocks(inputs: np.ndarray) -> list[np.ndarray]:
+    rows = max(1, _VALUES // max(1, inputs[0].size))
+    return [inputs[start : start + rows] for start in range(0, len(inputs), rows)]
 
 
 def _moments(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each feature, each [D] float32, summed in float64 by blocks
-    (the inputs may be a memory map that is larger than memory)."""
-    total = np.zeros(inputs.shape[1])
-    squares = np.zeros(inputs.shape[1])
-    for start in range(0, len(inputs), _ROWS):
-        block = inputs[start : start + _ROWS].astype(np.float64)
-        total += block.sum(axis=0)
-        squares += (block**2).sum(axis=0)
-    mean = total / len(inputs)
-    deviation = np.sqrt(np.maximum(squares / len(inputs) - mean**2, 0))
+    """Mean and standard deviation of each feature (of each channel of images, of which pixels count
+    from 0 to 1), summed in float64 by blocks (the inputs may be a memory map that is larger than
+    memory)."""
+    count = 0
+    total = np.zeros(inputs.shape[-1])
+    squares = np.zeros(inputs.shape[-1])
+    for block in _blocks(inputs):
+        values = block.reshape(-1, block.shape[-1]).astype(np.float64)
+        if inputs.ndim == 4:
+            values = values / _PIXEL
+        count += len(values)
+        total += values.sum(axis=0)
+        squares += (values**2).sum(axis=0)
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
     return mean.astype(np.float32), deviation.astype(np.float32)
 
 
 def draw(
-    bank: Bank, key: Key, step: Array, batch_size: int, noise: float, axis_name: str | None
+    bank: Bank,
+    key: Key,
+    step: Array,
+    batch_size: int,
+    noise: float,
+    axis_name: str | None,
+    augmentation: Augmentation | None = None,
 ) -> Batch:
     """Draws the batch of a step: this device's part of it.
 
@@ -54,14 +109,13 @@ def draw(
 
     Args:
       bank: the split, the same on every device.
-      key: one key for the run; it fixes the orders of all epochs and the noise.
+      key: one key for the run; it fixes the orders of all epochs, the noise and the views.
       step: int32 [], the global step.
       batch_size: over all devices; at most N.
-      noise: standard deviation of Gaussian noise, in deviations of each feature; drawn apart for
-        speaker and listener.
+      noise, augmentation: see `look_at`.
       axis_name: of the devices, or None for one.
     """
-    order_key, noise_key = jax.random.split(key)
+    order_key, view_key = jax.random.split(key)
     size = bank.inputs.shape[0]
     position = jnp.arange(batch_size)
     if axis_name is not None:
@@ -70,23 +124,67 @@ def draw(
     batches = size // batch_size
     place = (step % batches) * batch_size + position
     rows = draws.permuted(jax.random.fold_in(order_key, step // batches), place, size)
-    return look_at(bank, rows, position, jax.random.fold_in(noise_key, step), noise)
+    return look_at(bank, rows, position, jax.random.fold_in(view_key, step), noise, augmentation)
 
 
-def look_at(bank: Bank, rows: Array, position: Array, key: Key, noise: float) -> Batch:
-    """Returns the batch of the given rows [B] of a bank, as each agent sees them; `position` [B] is
-    where each stands in the batch of the whole step."""
-    inputs = (bank.inputs[rows].astype(jnp.float32) - bank.shift[None]) / bank.scale[None]
-    views = (inputs, inputs)
+def look_at(
+    bank: Bank,
+    rows: Array,
+    position: Array,
+    key: Key,
+    noise: float,
+    augmentation: Augmentation | None = None,
+) -> Batch:
+    """Returns the batch of the given rows [B] of a bank, as each agent sees them.
+
+    Args:
+      position: [B], where each example stands in the batch of the whole step.
+      key: of the partner that the listener sees, of the noise and of the augmentation.
+      noise: standard deviation of Gaussian noise, in deviations of each feature; drawn apart for
+        speaker and listener.
+      augmentation: of images, drawn apart for speaker and listener; None: none.
+    """
+    partner_key, augment_key = jax.random.split(jax.random.fold_in(key, 1))
+    others = rows
+    if bank.partners is not None:
+        others = _partners(bank.partners, rows, position, partner_key)
+    seen = [_stored(bank, each) for each in ((rows,) if others is rows else (rows, others))]
+    if augmentation is not None:
+        keys = jax.vmap(jax.random.split)(draws.example_keys(augment_key, position))
+        size = bank.inputs.shape[1]
+        seen = [augment(keys[:, i], x, augmentation, size) for i, x in enumerate((seen * 2)[:2])]
+    # Equal views are one array, of which nothing need be computed twice.
+    seen = [(x - _last(bank.shift, x)) / _last(bank.scale, x) for x in seen]
+    first, second = (seen * 2)[:2] if len(seen) == 1 else seen
     if noise:
 
-        def disturb(one: Key, row: Array) -> tuple[Array, Array]:
-            drawn = (
-                jax.random.normal(one, (2, *row.shape))
-                * (noise * bank.deviation / bank.scale)[None]
-            )
-            return row + drawn[0], row + drawn[1]
+        def disturb(one: Key, row: Array, other: Array) -> tuple[Array, Array]:
+            drawn = jax.random.normal(one, (2, *row.shape))
+            drawn *= _last(noise * bank.deviation / bank.scale, drawn)
+            return row + drawn[0], other + drawn[1]
 
-        views = jax.vmap(disturb)(draws.example_keys(key, position), inputs)
+        first, second = jax.vmap(disturb)(draws.example_keys(key, position), first, second)
     labels = {name: values[rows] for name, values in bank.labels.items()}
-    return Batch(*views, labels, position, jnp.ones(position.shape, jnp.float32))
+    return Batch(first, second, labels, position, jnp.ones(position.shape, jnp.float32))
+
+
+def _stored(bank: Bank, rows: Array) -> Array:
+    """The inputs of rows [B]; of images, pixels count from 0 to 1."""
+    inputs = bank.inputs[rows].astype(jnp.float32)
+    return inputs / _PIXEL if inputs.ndim == 4 else inputs
+
+
+def _last(values: Array, like: Array) -> Array:
+    """Values of the last axis, with axes of length 1 before it as `like` has them."""
+    return values.reshape((1,) * (like.ndim - 1) + values.shape)
+
+
+def _partners(partners: Partners, rows: Array, position: Array, key: Key) -> Array:
+    """Of each row another one of its group, drawn; itself where it is alone."""
+    start, size = partners.start[rows], partners.size[rows]
+
+    def another(key: Key, size: Array) -> Array:
+        return jax.random.randint(key, (), 1, jnp.maximum(size, 2))
+
+    steps = jax.vmap(another)(draws.example_keys(key, position), size)
+    return partners.order[start + (partners.place[rows] - start + steps) % size]

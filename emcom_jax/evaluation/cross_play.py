@@ -6,6 +6,7 @@ that were learnt apart have something in common.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from emcom_jax.evaluation.judging import Draws, Judge, make_draws
-from emcom_jax.evaluation.playing import hear, say
+from emcom_jax.evaluation.playing import for_each, hear, say, see
 from emcom_jax.games.base import Game, Games, table_of
 from emcom_jax.metrics import bootstrap_interval
 from emcom_jax.stacks import joined, sizes, stacks
@@ -31,6 +32,7 @@ class Group(NamedTuple):
         once.
     bank: the N referents as its agents see them, in the same order for all groups.
     speakers, listeners: stacks [S, ...] and [L, ...]; of several architectures tuples of stacks.
+    shared: the trunk of the population.
     kinds: what is different in each speaker and in each listener, or '' if they are alike.
     """
 
@@ -39,6 +41,7 @@ class Group(NamedTuple):
     bank: Bank
     speakers: Agent | tuple[Agent, ...]
     listeners: Agent | tuple[Agent, ...]
+    shared: Agent = Agent({}, {})
     kinds: tuple[Sequence[str], Sequence[str]] = ((), ())
 
     @property
@@ -109,7 +112,7 @@ def cross_play(
 
     def said_by(group: Group, table: Games) -> Message:
         said = [
-            tables[row[0]].say(speakers, group.bank, draws)
+            tables[row[0]].say(speakers, group.shared, group.bank, draws)
             for row, speakers in zip(table, stacks(group.speakers), strict=True)
         ]
         messages: Message = joined(said)
@@ -117,7 +120,7 @@ def cross_play(
 
     def heard_by(group: Group, table: Games, messages: Message) -> np.ndarray:
         correct = [
-            tables[game].hear(listeners, messages, group.bank, draws)
+            tables[game].hear(listeners, messages, group.shared, group.bank, draws)
             for game, listeners in zip(table[0], stacks(group.listeners), strict=True)
         ]
         return np.concatenate(jax.device_get(correct), axis=2)
@@ -146,16 +149,21 @@ class _Table:
         self.say = jax.jit(self._say)
         self.hear = jax.jit(self._hear)
 
-    def _say(self, speakers: Agent, bank: Bank, draws: Draws) -> Message:
+    def _say(self, speakers: Agent, shared: Agent, bank: Bank, draws: Draws) -> Message:
         """What speakers [S, ...] say of each referent; leaves [S, N, ...]."""
-        return jax.lax.map(lambda one: say(self._game, self._config, one, bank, draws), speakers)
+        views = see(self._game, self._config, 'speaker', speakers, shared, bank, draws)
+        messages: Message = for_each(partial(say, self._game, self._config), speakers, views)
+        return messages
 
-    def _hear(self, listeners: Agent, messages: Message, bank: Bank, draws: Draws) -> Array:
+    def _hear(
+        self, listeners: Agent, messages: Message, shared: Agent, bank: Bank, draws: Draws
+    ) -> Array:
         """How well listeners [L, ...] understand messages [S, N, ...]: [S, Q, L, N]."""
         counts = self._judge.num_candidates(len(bank.inputs))
+        views = see(self._game, self._config, 'listener', listeners, shared, bank, draws)
 
         def of_speaker(message: Message) -> Array:
-            guess = hear(self._game, self._config, listeners, message, bank, draws)
+            guess = hear(self._game, self._config, listeners, views, message, draws)
             correct, _, _ = self._judge(guess, bank, counts, draws.candidates)
             return correct
 

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from emcom_jax.data.bank import look_at
-from emcom_jax.evaluation.judging import Draws, Judge, in_chunks, make_draws
+from emcom_jax.evaluation.judging import Draws, Judge, make_draws
+from emcom_jax.evaluation.playing import for_each, hear, say, see
 from emcom_jax.games.base import Game, Games, table_of
 from emcom_jax.stacks import agents_of, joined, sizes, stacks
-from emcom_jax.types import Agent, Array, Bank, EvalRecord, Guess, Members, Message, Pair
+from emcom_jax.types import Agent, Array, Bank, EvalRecord, Guess, Members
 
 
 class Evaluator:
@@ -62,49 +62,61 @@ class Evaluator:
     def _play_all(
         self, population: Members, bank: Bank, counts: tuple[int, ...], draws: Draws
     ) -> Any:
-        speakers, listeners = (
-            stacks(agents_of(role)) for role in (population.speakers, population.listeners)
-        )
-        shared = population.shared.agent
+        shared, config = population.shared.agent, self._config
 
-        def of_speaker(games: Sequence[Game], speaker: Agent, *listeners: Agent) -> Any:
+        def seen(game: Game, role: str, agents: Agent) -> tuple[Agent, Array]:
+            return agents, see(game, config, role, agents, shared, bank, draws)
+
+        speakers = [
+            seen(row[0], 'speaker', agents)
+            for row, agents in zip(self._games, stacks(agents_of(population.speakers)), strict=True)
+        ]
+        listeners = [
+            seen(game, 'listener', agents)
+            for game, agents in zip(
+                self._games[0], stacks(agents_of(population.listeners)), strict=True
+            )
+        ]
+
+        def of_speaker(games: Sequence[Game], listeners: Any, speaker: Agent, view: Array) -> Any:
             """One speaker with its listeners; speakers come one after the other, since what all
             listeners make of its messages, [L, N, D], is as much as should lie in memory."""
-
-            def play(game: Game, listener: Agent, rows: Array) -> tuple[Message, Guess]:
-                noise = self._config.channel_noise
-                batch = look_at(bank, rows, rows, draws.inputs, self._config.input_noise)
-                pair = Pair(speaker, listener, None, shared)
-                episode = game.play_greedy(pair, draws.channel, batch, noise)
-                return episode.utterance.message, episode.guess
-
-            def of_rows(rows: Array) -> tuple[Message, Guess]:
-                played = [
-                    jax.vmap(partial(play, game), (0, None))(stack, rows)
-                    for game, stack in zip(games, listeners, strict=True)
-                ]
-                return played[0][0], _together([guess for _, guess in played])
-
-            message, guess = in_chunks(of_rows, bank.inputs.shape[0], self._config.batch_size)
-            message = jax.tree.map(lambda leaf: leaf[0], message)
+            message = say(games[0], config, speaker, view)
+            heard = [
+                hear(game, config, stack, views, message, draws)
+                for game, (stack, views) in zip(games, listeners, strict=True)
+            ]
             spoken = message.symbols if self._game.kind == 'symbols' else message.relaxed
             lengths = message.mask.sum(axis=1).astype(jnp.int32)
-            return spoken, lengths, self._judge(guess, bank, counts, draws.candidates)
+            judged = self._judge(_together(heard), bank, counts, draws.candidates)
+            return spoken, lengths, judged
 
-        def of_group(games: Sequence[Game], first: int, group: Agent) -> Any:
+        def of_group(games: Sequence[Game], first: int, stack: Agent, views: Array) -> Any:
             if not self._own:
-                return jax.lax.map(lambda one: of_speaker(games, one, *listeners), group)
-            (everyone,) = listeners
-            count, total = sizes(group)[0], sum(sizes(speakers))
+                return for_each(partial(of_speaker, games, listeners), stack, views)
+            ((everyone, sights),) = listeners
+            count = sizes(stack)[0]
 
             def own(leaf: Array) -> Array:
                 return leaf.reshape(total, -1, *leaf.shape[1:])[first : first + count]
 
-            both = (group, jax.tree.map(own, everyone))
-            return jax.lax.map(lambda both: of_speaker(games, *both), both)
+            def with_own(both: tuple[Agent, Agent, Array], view: Array) -> Any:
+                speaker, theirs, sight = both
+                return of_speaker(games, [(theirs, sight)], speaker, view)
 
-        firsts = accumulate(sizes(speakers), initial=0)
-        return joined(list(map(of_group, self._games, firsts, speakers)))
+            if len(sights) > 1:
+                each = (stack, *jax.tree.map(own, (everyone, sights)))
+                return for_each(with_own, each, views)
+            pairs = (stack, jax.tree.map(own, everyone))
+            return for_each(lambda two, view: with_own((*two, sights), view), pairs, views)
+
+        total = sum(sizes(stack)[0] for stack, _ in speakers)
+        firsts = accumulate((sizes(stack)[0] for stack, _ in speakers), initial=0)
+        groups = [
+            of_group(games, first, *both)
+            for games, first, both in zip(self._games, firsts, speakers, strict=False)
+        ]
+        return joined(groups)
 
 
 def _together(guesses: Sequence[Guess]) -> Guess:

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from emcom_jax import channels, losses
 from emcom_jax.evaluation.judging import Draws, Judge, in_groups, make_draws
-from emcom_jax.evaluation.playing import hear, say
+from emcom_jax.evaluation.playing import for_each, hear, say, see
 from emcom_jax.games.base import Game, Games, table_of
 from emcom_jax.metrics import arguments
 from emcom_jax.stacks import agents_of, joined, stacks
@@ -129,19 +129,17 @@ class Interventions:
         self._game = self._games[0][0]  # What all of them have in common.
         self._config = config.evaluation
         self._judge = Judge(self._game, config.evaluation)
-        self._compiled = jax.jit(self._play_all, static_argnums=3)
+        self._compiled = jax.jit(self._play_all, static_argnums=5)
 
     def __call__(self, population: Members, bank: Bank, seed: int) -> InterventionRecord:
         """Plays with a population (one replica, on one device) on the bank of a split."""
         rows = arguments.sample(len(bank.inputs), self._config.max_examples, seed=0)
-        if len(rows) < len(bank.inputs):
-            labels = {name: values[rows] for name, values in bank.labels.items()}
-            bank = bank._replace(inputs=bank.inputs[rows], labels=labels)
         count = self._judge.num_candidates(len(rows))[-1]
         agents = [stacks(agents_of(role)) for role in (population.speakers, population.listeners)]
+        shared = population.shared.agent
         # A key apart from those of the candidates and of the noise.
         key = jax.random.fold_in(jax.random.key(seed), 1)
-        played = self._compiled(agents, bank, make_draws(seed), count, key)
+        played = self._compiled(agents, shared, bank, rows, make_draws(seed), count, key)
         altered, (correct, change, told) = jax.device_get(played)
 
         def by_name(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -151,47 +149,62 @@ class Interventions:
         return InterventionRecord(count, by_name(altered), by_name(correct), by_name(change), told)
 
     def _play_all(
-        self, agents: list[tuple[Agent, ...]], bank: Bank, draws: Draws, count: int, key: Key
+        self,
+        agents: list[tuple[Agent, ...]],
+        shared: Agent,
+        bank: Bank,
+        rows: Array,
+        draws: Draws,
+        count: int,
+        key: Key,
     ) -> Any:
         config = self._config
         speakers, listeners = agents
+        labels = {name: values[rows] for name, values in bank.labels.items()}
 
-        def of_speaker(games: Sequence[Game], speaker: Agent) -> Any:
-            message = say(games[0], config, speaker, bank, draws)
+        def seen(game: Game, role: str, stack: Agent) -> tuple[Agent, Array]:
+            return stack, see(game, config, role, stack, shared, bank, draws, rows)
+
+        def of_speaker(games: Sequence[Game], speaker: Agent, view: Array) -> Any:
+            message = say(games[0], config, speaker, view)
             by_name = tamper(key, message, games[0])
             sizes = {name: len(each.symbols) for name, each in by_name.items()}
             messages = jax.tree.map(lambda *each: jnp.concatenate(each), *by_name.values())
 
-            def of_listener(game: Game, listener: Agent) -> Any:
+            def of_listener(game: Game, listener: Agent, view: Array) -> Any:
                 """Alone, as what it makes of all messages, [I, N, D], is much already."""
                 one = jax.tree.map(lambda leaf: leaf[None], listener)
 
                 def made_of(message: Message) -> Guess:
-                    guess = hear(game, config, one, message, bank, draws)
+                    guess = hear(game, config, one, view[None], message, draws)
                     return jax.tree.map(lambda leaf: leaf[0], guess)
 
                 guess = jax.lax.map(made_of, messages)
-                correct, change, told = self._effects(guess, bank, count, draws.candidates)
+                correct, change, told = self._effects(guess, labels, count, draws.candidates)
                 return _split(correct, sizes), _split(change, sizes), told
 
             altered = jax.vmap(_differs, (0, None))(messages, message)
             heard = [
-                jax.lax.map(partial(of_listener, game), group)
-                for game, group in zip(games, listeners, strict=True)
+                for_each(partial(of_listener, game), *group)
+                for game, group in zip(games, hearers, strict=True)
             ]
             return _split(altered, sizes), joined(heard)
 
+        hearers = [
+            seen(game, 'listener', group)
+            for game, group in zip(self._games[0], listeners, strict=True)
+        ]
         return joined(
             [
-                jax.lax.map(partial(of_speaker, games), group)
+                for_each(partial(of_speaker, games), *seen(games[0], 'speaker', group))
                 for games, group in zip(self._games, speakers, strict=True)
             ]
         )
 
-    def _effects(self, guess: Guess, bank: Bank, count: int, key: Key) -> Effects:
+    def _effects(self, guess: Guess, labels: dict[str, Array], count: int, key: Key) -> Effects:
         """guess: leaves [I, N, ...] of one listener, the first of intact messages."""
         if not self._game.has_candidates:
-            return _effects_on_names(guess, bank)
+            return _effects_on_names(guess, labels)
         assert guess.prediction is not None and guess.candidates is not None
         prediction, candidates = guess.prediction, guess.candidates[0]
 
@@ -229,11 +242,11 @@ def _compare(logits: Array, own: Array) -> Effects:
     return correct, change, influence(chances[0])
 
 
-def _effects_on_names(guess: Guess, bank: Bank) -> Effects:
+def _effects_on_names(guess: Guess, all_labels: dict[str, Array]) -> Effects:
     """Listeners that name a class or attributes: means over the attributes, and over labels."""
     parts = []
     for name, logits in guess.logits.items():  # [I, N, n] or [I, N, A, n]
-        labels = bank.labels[name]
+        labels = all_labels[name]
         if logits.ndim == 3:
             parts.append(_compare(logits, labels))
         else:

@@ -1,46 +1,97 @@
-"""Speaking and hearing of many agents, by the contract of a game: greedy, in chunks of a split."""
+"""Seeing, speaking and hearing of many agents, by the contract of a game: greedy, in chunks of a
+split. What each agent sees of the referents is computed once, and read by all that follows."""
+
+from collections.abc import Callable
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from emcom_jax.data.bank import look_at
 from emcom_jax.evaluation.judging import Draws, in_chunks
 from emcom_jax.games.base import Game
-from emcom_jax.types import Agent, Array, Bank, Guess, Message
+from emcom_jax.types import Agent, Array, Bank, Batch, Guess, Message, Tree
 
 
-def say(game: Game, config: ConfigDict, speaker: Agent, bank: Bank, draws: Draws) -> Message:
-    """What one speaker says of each referent; leaves [N, ...].
+def see(
+    game: Game,
+    config: ConfigDict,
+    role: str,
+    agents: Agent,
+    shared: Agent,
+    bank: Bank,
+    draws: Draws,
+    rows: Array | None = None,
+) -> Array:
+    """What the agents [A, ...] of a role see of each referent, [A, N, D]; or [1, N, D] where all of
+    them see the same.
 
     config: the evaluation group; read are `batch_size` and `input_noise`.
+    rows: [N], which referents of the bank; None: all.
+    """
+    chosen = jnp.arange(len(bank.inputs)) if rows is None else rows
+
+    def of_rows(places: Array) -> Array:
+        rows = chosen[places]
+        batch = look_at(bank, rows, rows, draws.inputs, config.input_noise, game.augmentation)
+        batch = game.look(shared, batch)
+        inputs = batch.speaker_inputs if role == 'speaker' else batch.listener_inputs
+        if game.trunks != 'own':
+            return inputs[None]
+        return jax.lax.map(lambda agent: game.perceive(role, agent, inputs), agents)
+
+    views: Array = in_chunks(of_rows, len(chosen), config.batch_size)
+    return views
+
+
+def for_each(function: Callable[[Any, Array], Any], agents: Tree, views: Array) -> Any:
+    """Applies a function of an agent and what it sees [N, D] to each of a stack [A, ...], one after
+    the other; views: as `see` returns them."""
+    if len(views) == 1:
+        return jax.lax.map(lambda agent: function(agent, views[0]), agents)
+    return jax.lax.map(lambda both: function(*both), (agents, views))
+
+
+def say(game: Game, config: ConfigDict, speaker: Agent, view: Array) -> Message:
+    """What one speaker says of each referent, as it sees them [N, D]; leaves [N, ...].
+
+    config: the evaluation group; read is `batch_size`.
     """
 
     def of_rows(rows: Array) -> Message:
-        batch = look_at(bank, rows, rows, draws.inputs, config.input_noise)
-        return jax.tree.map(lambda leaf: leaf[None], game.say_greedy(speaker, batch))
+        message = game.say_greedy(speaker, _batch(view, rows))
+        return jax.tree.map(lambda leaf: leaf[None], message)
 
-    said = in_chunks(of_rows, len(bank.inputs), config.batch_size)
+    said = in_chunks(of_rows, len(view), config.batch_size)
     message: Message = jax.tree.map(lambda leaf: leaf[0], said)
     return message
 
 
 def hear(
-    game: Game, config: ConfigDict, listeners: Agent, message: Message, bank: Bank, draws: Draws
+    game: Game, config: ConfigDict, listeners: Agent, views: Array, message: Message, draws: Draws
 ) -> Guess:
     """What listeners [L, ...] make of a message [N, ...] for each referent; leaves [L, N, ...].
 
-    config: the evaluation group; read are `batch_size`, `input_noise` and `channel_noise`.
+    config: the evaluation group; read are `batch_size` and `channel_noise`.
+    views: as `see` returns them.
     """
 
     def of_rows(rows: Array) -> Guess:
-        batch = look_at(bank, rows, rows, draws.inputs, config.input_noise)
         here = jax.tree.map(lambda leaf: leaf[rows], message)
 
-        def of_listener(listener: Agent) -> Guess:
-            guess = game.hear_greedy(listener, draws.channel, batch, here, config.channel_noise)
-            return guess._replace(early=None)
+        def of_listener(listener: Agent, view: Array) -> Guess:
+            batch = _batch(view, rows)
+            return game.hear_greedy(listener, draws.channel, batch, here, config.channel_noise)
 
-        return jax.vmap(of_listener)(listeners)
+        if len(views) == 1:
+            return jax.vmap(of_listener, (0, None))(listeners, views[0])
+        return jax.vmap(of_listener)(listeners, views)
 
-    guess: Guess = in_chunks(of_rows, len(bank.inputs), config.batch_size)
+    guess: Guess = in_chunks(of_rows, views.shape[1], config.batch_size)
     return guess
+
+
+def _batch(view: Array, rows: Array) -> Batch:
+    inputs = view[rows]
+    return Batch(inputs, inputs, {}, rows, jnp.ones(rows.shape, jnp.float32))

@@ -9,12 +9,12 @@ from ml_collections import ConfigDict
 from emcom_jax import data
 from emcom_jax.architectures import combinations, has_groups, spans
 from emcom_jax.checks import check
-from emcom_jax.data.bank import look_at, make_bank
-from emcom_jax.games import GAMES, Game, Games
+from emcom_jax.data.bank import look_at, make_bank, partner_label
+from emcom_jax.games import AXIS, GAMES, Game, Games
 from emcom_jax.runtime.checkpoints import read_checkpoint
 from emcom_jax.runtime.run_directory import RunDirectory
 from emcom_jax.tables import look_up
-from emcom_jax.types import Agent, Bank, Source, Tree
+from emcom_jax.types import Agent, Bank, Batch, Key, Source, Tree
 
 
 class Setting:
@@ -39,8 +39,9 @@ class Setting:
         self.source = data.load(config.data) if source is None else source
         check(config, self.source, num_devices)
         make = look_up(GAMES, config.game.name, 'game').make
+        axis = None if num_devices is None else AXIS
         self.games: Games = tuple(
-            tuple(make(one, self.source) for one in row) for row in combinations(config)
+            tuple(make(one, self.source, axis) for one in row) for row in combinations(config)
         )
         self.game: Game = self.games[0][0]
 
@@ -50,24 +51,33 @@ class Setting:
         chosen = look_up((source or self.source).splits, split, 'split')
         config = self.config.data
         standard = self.source.splits['train'] if config.standardize else None
-        return make_bank(chosen, config.dtype, standard)
+        return make_bank(chosen, config.dtype, standard, partner_label(self.config.game))
 
     def shapes(self) -> dict[str, Tree]:
-        """The stacks of 'speakers' [S, ...] and 'listeners' [L, ...], without their values; of
-        several groups a tuple of stacks, as in a population."""
+        """The stacks of 'speakers' [S, ...] and 'listeners' [L, ...], and a 'shared' trunk if there
+        is one, without their values; of several groups a tuple of stacks, as in a population."""
+
+        def shared(key: Key, batch: Batch) -> dict[str, Tree]:
+            if self.game.trunks != 'shared':
+                return {}
+            return {'shared': self.game.init_shared(key, batch)}
 
         def agents() -> dict[str, Tree]:
             key, rows = jax.random.key(0), jnp.arange(2)
-            size = self.source.splits['train'].inputs.shape[1]
-            zeros, ones = jnp.zeros(size), jnp.ones(size)
-            batch = look_at(Bank(jnp.zeros((2, size)), {}, ones, zeros, ones), rows, rows, key, 0.0)
-            return {
+            shape = self.source.splits['train'].inputs.shape[1:]
+            zeros, ones = jnp.zeros(shape[-1:]), jnp.ones(shape[-1:])
+            bank = Bank(jnp.zeros((2, *shape)), {}, ones, zeros, ones)
+            batch = look_at(bank, rows, rows, key, 0.0)
+            return shared(key, batch) | {
                 'speakers': [row[0].init_speaker(key, batch) for row in self.games],
                 'listeners': [game.init_listener(key, batch) for game in self.games[0]],
             }
 
         found: dict[str, Tree] = {}
         for role, shapes in jax.eval_shape(agents).items():
+            if role == 'shared':
+                found[role] = shapes
+                continue
             counts = map(len, spans(self.config, role.removesuffix('s')))
             groups = tuple(map(_stack, shapes, counts))
             found[role] = groups if has_groups(self.config) else groups[0]
@@ -88,7 +98,7 @@ def read_agents(run_dir: str | Path, like: dict[str, Tree]) -> tuple[int, dict[s
     Args:
       run_dir: the run directory.
       like: which ones, as they are in one replica: stacks of 'speakers' and 'listeners' (`Agent`)
-        and 'targets' (parameters), or some of them; of several groups tuples of stacks. Only
+        and 'targets' (parameters), 'shared' (one `Agent`), or some of them; of several groups tuples of stacks. Only
         names, shapes and dtypes count.
 
     Returns:

@@ -192,6 +192,6 @@ def _groups(
         for replica in range(config.replicas):
             one = jax.device_put(jax.tree.map(lambda leaf, r=replica: leaf[r], agents))
             suffix = f'#{replica}' if config.replicas > 1 else ''
-            groups.append(Group(name + suffix, game, banks[view], **one, kinds=kinds))
+            groups.append(Group(name + suffix, game, banks[view], kinds=kinds, **one))
             runs.append({'run': str(run_dir), 'replica': replica, 'step': step})
     return groups, runs

@@ -116,7 +116,7 @@ class EaseOfLearning(PopulationExperiment):
             # Of groups, which are taken whole, none has more.
             speakers = jax.tree.map(lambda leaf: leaf[: len(learnt)], one['speakers'])
             make = Groups if has_groups(theirs) else Population
-            shared = _no_learner(Agent({}, {}))
+            shared = _no_learner(one.get('shared', Agent({}, {})))
             members = make(_no_learner(speakers), _no_learner(one['listeners']), (), shared)
             seed = int(self._seeds[replica])
             record = evaluator(members, self._bank(split), split, 0, seed)
@@ -159,7 +159,12 @@ class EaseOfLearning(PopulationExperiment):
             )
 
         like = tuple(map(sized, ours, map(len, spans(theirs, 'speaker'))))
-        found = self._read_agents(run_dir, {'speakers': like if has_groups(theirs) else like[0]})
+        wanted: dict[str, Any] = {'speakers': like if has_groups(theirs) else like[0]}
+        if self._game.trunks == 'shared':
+            wanted['shared'] = jax.tree.map(lambda x: x[0], members.shared.agent)
+        found = self._read_agents(run_dir, wanted)
+        if 'shared' in found:
+            members = members._replace(shared=members.shared._replace(agent=found['shared']))
         first = jax.tree.map(lambda x, own: x[:, : own.shape[1]], stacks(found['speakers']), ours)
         if isinstance(members, Groups):
             return members._replace(speakers=with_agents(members.speakers, first))

@@ -94,6 +94,8 @@ class Newcomer(EaseOfLearning):
             config[group] = source[group]
         setting = Setting(config, self._setting.source)
         agents = self._read_agents(run_dir, setting.shapes())
+        if 'shared' in agents:
+            members = members._replace(shared=members.shared._replace(agent=agents['shared']))
         self._reached = self._play(setting, agents, members.shared)
         role = 'speakers' if self._config.newcomer.role == 'listener' else 'listeners'
         frozen = getattr(members, role)._replace(agent=agents[role])
@@ -113,7 +115,7 @@ class Newcomer(EaseOfLearning):
         draw_batch = partial(
             draw, batch_size=config.data.batch_size, noise=config.game.input_noise, axis_name=None
         )
-        many = jax.jit(steps.repeat(communicate, [], draw_batch, self._over_replicas))
+        many = jax.jit(steps.make_steps(communicate, [], draw_batch, self._over_replicas).many)
 
         def at_rest(agent: Agent) -> Learner:
             zeros = jnp.zeros(jax.tree.leaves(agent)[0].shape[:2])

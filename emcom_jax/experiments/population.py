@@ -13,7 +13,7 @@ from jaxline.experiment import AbstractExperiment
 from ml_collections import ConfigDict
 
 from emcom_jax import dynamics, groups, metrics, plans, population, steps
-from emcom_jax.data.bank import draw
+from emcom_jax.data.bank import draw, make_augmentation
 from emcom_jax.evaluation.evaluator import Evaluator
 from emcom_jax.evaluation.interventions import Interventions
 from emcom_jax.evaluation.setting import Setting, read_agents
@@ -58,6 +58,7 @@ class PopulationExperiment(AbstractExperiment):
         frozen = {
             'speaker': config.loss.speaker.name == 'none',
             'listener': config.population.listener_learns == (),
+            'shared': not self._game.trunk_learns,
         }
         optimizers = {
             role: make_optimizer(config.optimizer[role], config.training_steps)
@@ -238,9 +239,13 @@ class PopulationExperiment(AbstractExperiment):
         roles = ('speakers', 'listeners')
         wanted = {role: agents_of(getattr(members, role)) for role in roles}
         wanted['targets'] = members.targets
+        if self._game.trunks == 'shared':
+            wanted['shared'] = members.shared.agent
         one = jax.eval_shape(lambda: _take(wanted, jnp.zeros((), int)))
         found = self._read_agents(run_dir, one)
         taken = {role: with_agents(getattr(members, role), found[role]) for role in roles}
+        if 'shared' in found:
+            taken['shared'] = members.shared._replace(agent=found['shared'])
         return members._replace(targets=found['targets'], **taken)
 
     def _read_agents(self, run_dir: str, like: dict[str, Any]) -> dict[str, Any]:
@@ -272,19 +277,31 @@ class PopulationExperiment(AbstractExperiment):
             batch_size=config.data.batch_size,
             noise=config.game.input_noise,
             axis_name=AXIS,
+            augmentation=make_augmentation(config.game),
         )
         plays = None if phases is None else phases.plays
-        many = steps.repeat(communicate, periodic, draw_batch, self._over_replicas, plays)
-        return jax.pmap(many, AXIS, in_axes=(0, 0, None, None, None), donate_argnums=0)
+        made = steps.make_steps(communicate, periodic, draw_batch, self._over_replicas, plays)
+        axes = (0, 0, None, None, None)
+        if self._game.trunks == 'none' or config.population.updates_per_call > 1:
+            return jax.pmap(made.many, AXIS, in_axes=axes, donate_argnums=0)
+        # On a CPU the gradient of a convolution is 50 times slower in a loop (jax issue 12868).
+        one = jax.pmap(made.one, AXIS, in_axes=axes, donate_argnums=0, static_broadcasted_argnums=4)
+
+        def one_step(members: Any, bank: Any, keys: Key, start: Any, count: Any) -> Any:
+            assert count == 1
+            return one(members, bank, keys, start, tuple(map(bool, made.conditions(start))))
+
+        return one_step
 
     def _choose_execution(self, key: Key) -> tuple[str, str]:
         """Returns how the pairs of a step are executed, and how replicas are."""
         config = self._config.population
         members = jax.eval_shape(self._init, key, self._bank('train'))
         size, agents = self._batch_of_device(), _params(members.speakers)
+        trunks = self._game.trunks
         return (
-            population.choose_execution(config, size, self._meetings.disjoint, agents),
-            population.choose_replicas(config, size, agents),
+            population.choose_execution(config, size, self._meetings.disjoint, agents, trunks),
+            population.choose_replicas(config, size, agents, trunks),
         )
 
     def _batch_of_device(self) -> int:
@@ -292,6 +309,8 @@ class PopulationExperiment(AbstractExperiment):
 
     def _most_per_call(self) -> int:
         config, members = self._config, first(self._population)
+        if self._game.trunks != 'none':
+            return config.population.updates_per_call
         # Of several groups the mean would do in place of the sum: calls are all the shorter.
         agents = (_params(members.speakers), _params(members.listeners))
         return steps.most_per_call(

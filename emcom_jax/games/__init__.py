@@ -1,8 +1,11 @@
 """Games, by the name that `config.game.name` gives them."""
 
-from emcom_jax.games import lewis
+from emcom_jax.games import discrimination, lewis
 from emcom_jax.games.base import AXIS, Game, Games
 
-GAMES = {'lewis': lewis}  # name -> module with `make` and `check`.
+GAMES = {
+    'lewis': lewis,
+    'discrimination': discrimination,
+}  # name -> module with `make` and `check`.
 
 __all__ = ['AXIS', 'GAMES', 'Game', 'Games']

@@ -7,6 +7,7 @@ listener and shared, and never with respect to the target.
 
 from typing import Protocol
 
+from emcom_jax.data.augmentation import Augmentation
 from emcom_jax.types import Agent, Array, Batch, Episode, Guess, Key, Message, Pair, Term
 
 AXIS = 'i'  # The mapped axis of devices.
@@ -20,6 +21,9 @@ class Game(Protocol):
     variable_length: whether symbol 0 ends a message.
     has_candidates: whether the listener picks a referent among candidates (else it names it).
     reads_target: whether the loss reads the EMA speaker (no target is unrolled otherwise).
+    trunks: whose trunk turns images into features: 'shared', 'own' (each agent's) or 'none'.
+    trunk_learns: whether a shared trunk does.
+    augmentation: of what agents see in evaluation, or None.
     """
 
     kind: str
@@ -27,6 +31,9 @@ class Game(Protocol):
     variable_length: bool
     has_candidates: bool
     reads_target: bool
+    trunks: str
+    trunk_learns: bool
+    augmentation: Augmentation | None
 
     def init_speaker(self, key: Key, batch: Batch) -> Agent: ...
 
@@ -40,8 +47,14 @@ class Game(Protocol):
         """Plays in training: explores, or follows `forced`. Returns the pair with new states."""
         ...
 
-    def play_greedy(self, pair: Pair, key: Key, batch: Batch, channel_noise: float) -> Episode:
-        """Plays in evaluation: no chance but that of the channel's noise."""
+    def look(self, shared: Agent, batch: Batch) -> Batch:
+        """What the shared trunk makes of what is seen, in evaluation: features [B, D] in place of
+        images. The same batch where nothing is shared, or they are features already."""
+        ...
+
+    def perceive(self, role: str, agent: Agent, inputs: Array) -> Array:
+        """What an agent's own trunk makes of its inputs, in evaluation: features [B, D]. The same
+        inputs if it has none, or they are features already; agents go on from features."""
         ...
 
     def terms(
@@ -56,18 +69,20 @@ class Game(Protocol):
         ...
 
     def say_greedy(self, speaker: Agent, batch: Batch) -> Message:
-        """The message that a speaker finds likeliest, for others to imitate, or to hear."""
+        """The message that a speaker finds likeliest of a batch that `look` has seen."""
         ...
 
     def hear_greedy(
         self, listener: Agent, key: Key, batch: Batch, message: Message, channel_noise: float
     ) -> Guess:
-        """What a listener makes of a message, whoever said it: `play_greedy` without its speaker,
-        who may be of another game object. The speaker's inputs are not read."""
+        """What a listener makes of a message, whoever said it (the speaker may be of another game
+        object), in evaluation: no chance but that of the channel's noise. The batch is one that
+        `look` has seen; the speaker's inputs are not read."""
         ...
 
     def imitation_loss(self, speaker: Agent, message: Message, batch: Batch) -> Array:
-        """Cross-entropy [B] of a student on another speaker's message."""
+        """Cross-entropy [B] of a student on another speaker's message, of a batch that `look` has
+        seen."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""The two agents of the Lewis game: a speaker that spells a message, a listener that reads it."""
+"""Agents for messages of several symbols: a speaker that spells, a listener that reads."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from emcom_jax import channels
 from emcom_jax.agents import recurrence
-from emcom_jax.agents.networks import make_core, make_torso
+from emcom_jax.agents.networks import learned_temperature, make_core, make_torso
 from emcom_jax.types import Array, Guess, Message, Tree, Utterance
 
 HEADS = {
@@ -46,7 +46,7 @@ class Speaker(hk.Module):
         kind = self._channel.kind
         if channels.DIFFERENTIABLE[kind]:
             if self._channel.temperature_mode == 'learned':
-                temperature = self._learned_temperature()
+                temperature = learned_temperature(self._channel)
             message, hidden, logits, _ = self._spell(
                 inputs, noise, lambda logits, g: channels.relax(kind, logits, g, temperature)
             )
@@ -68,6 +68,10 @@ class Speaker(hk.Module):
     def force(self, inputs: Array, message: Message) -> Utterance:
         """Accounts for a message as if it had been said of inputs [B, D] (teacher forcing)."""
         return self._replay(inputs, message, None)
+
+    def see(self, inputs: Array) -> Array:
+        """Inputs are features already."""
+        return inputs
 
     def _spell(
         self, inputs: Array, noise: Array, emit: Callable[[Array, Array], Array]
@@ -128,12 +132,6 @@ class Speaker(hk.Module):
         init = hk.initializers.RandomNormal()
         return hk.get_parameter('start', [1, self._embed_size], init=init)
 
-    def _learned_temperature(self) -> Array:
-        """A parameter kept positive by softplus, whose first value is the config's."""
-        first = self._channel.temperature + jnp.log(-jnp.expm1(-self._channel.temperature))
-        raw = hk.get_parameter('temperature', [], init=hk.initializers.Constant(first))
-        return jax.nn.softplus(raw)
-
 
 class Listener(hk.Module):
     """Reads a message and says which referent it means.
@@ -159,8 +157,12 @@ class Listener(hk.Module):
             for name, shape in labels.items()
         }
 
-    def __call__(self, message: Message, inputs: Array) -> Guess:
+    def see(self, inputs: Array) -> Array:
+        return inputs
+
+    def __call__(self, message: Message, inputs: Array, is_training: bool) -> Guess:
         """message: of B referents; inputs: [B, D], the referents themselves."""
+        del is_training
         said = message.relaxed
         if said is None:
             said = jax.nn.one_hot(message.symbols, self._channel.vocab_size)

@@ -1,0 +1,53 @@
+"""The discrimination game from pixels (Dessì et al. 2021): agents see images, through a trunk that
+all of them share or each through its own, and learn to see by talking about them."""
+
+from ml_collections import ConfigDict
+
+from emcom_jax.agents.discrimination import Listener, See, Speaker, blind, make_sight
+from emcom_jax.agents.vision import PRECISIONS, STEMS, TRUNKS
+from emcom_jax.config import one_of, require
+from emcom_jax.games import referential
+from emcom_jax.games.referential import Agents, ReferentialGame
+from emcom_jax.types import Source
+
+
+def make(config: ConfigDict, source: Source, axis_name: str | None = None) -> ReferentialGame:
+    """Returns the game; see `games.base.Game`.
+
+    axis_name: of the devices over which batch norm takes its statistics in training.
+    """
+    sees_images = source.splits['train'].inputs.ndim == 4
+    shared = sees_images and config.game.shared_trunk
+
+    def sight(role: ConfigDict) -> See:
+        return make_sight(role, axis_name) if sees_images and not shared else blind
+
+    # What one role sees with must not change while that role stays as it is.
+    stays = config.loss.speaker.name == 'none' or config.population.listener_learns == ()
+    agents = Agents(
+        speaker=lambda: Speaker(config.speaker, config.channel, sight(config.speaker), axis_name),
+        listener=lambda labels: Listener(
+            config.listener, config.channel, labels, sight(config.listener), axis_name
+        ),
+        trunk=(lambda: make_sight(config.speaker, axis_name)) if shared else None,
+        trunk_learns=shared and not stays and not config.speaker.trunk.frozen,
+        own_trunks=sees_images and not shared,
+    )
+    return ReferentialGame(config, source, agents)
+
+
+def check(config: ConfigDict, source: Source) -> None:
+    """Refuses settings that do not fit together; raises ValueError with one sentence."""
+    referential.check(config, source)
+    images = source.splits['train'].inputs.ndim == 4
+    for role in ('speaker', 'listener'):
+        trunk, at = config[role].trunk, f'{role}.trunk'
+        read = images and (role == 'speaker' or not config.game.shared_trunk)
+        if not read:
+            why = 'one trunk is shared' if images else f'{source.name} has features, not images'
+            require(config, f'{at}.name', trunk.name is None, f'is not read: {why}; leave it unset')
+            continue
+        require(config, f'{at}.name', trunk.name in TRUNKS, one_of(*TRUNKS))
+        require(config, f'{at}.width', trunk.width >= 1, 'must be at least 1')
+        require(config, f'{at}.stem', trunk.stem in STEMS, one_of(*STEMS))
+        require(config, f'{at}.precision', trunk.precision in PRECISIONS, one_of(*PRECISIONS))
