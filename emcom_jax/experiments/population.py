@@ -60,7 +60,9 @@ class PopulationExperiment(AbstractExperiment):
             'listener': config.population.listener_learns == (),
         }
         optimizers = {
-            role: make_optimizer(config.optimizer[role], config.training_steps)
+            role: make_optimizer(
+                config.optimizer[role], config.training_steps, config.data.batch_size
+            )
             for role in ('speaker', 'listener', 'shared')
         }
         self._optimizers = population.Optimizers(
