@@ -112,6 +112,8 @@ def _base() -> ConfigDict:
         'held_out': 0.2,  # ... share of combinations kept for valid and test ...
         'num_features': placeholder(int),  # ... seen through a fixed random projection; None: not.
         'feature_noise': 0.0,  # ... deviation of what an example differs by from its combination.
+        'image_size': 32,  # shapes, photos: height and width in pixels ...
+        'num_images': 12_288,  # ... of train; every other split has an eighth as many.
     }
     config.game = {
         'name': 'lewis',  # A key of emcom_jax.games.GAMES.
