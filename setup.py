@@ -12,7 +12,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     python_requires='>=3.11',
-    packages=find_packages(include=['emcom_jax', 'emcom_jax.*', 'emcom_datasets']),
+    packages=find_packages(include=['emcom_jax*', 'emcom_datasets*']),
     package_data={'emcom_jax.report': ['*.html']},
     install_requires=[
         'absl-py',
@@ -30,8 +30,10 @@ setup(
         'numpy',
         'optax',
         'orbax-checkpoint>=0.11',
+        'pillow',
         'rapidfuzz',
         'rich',
+        'scikit-image>=0.26',  # For the photographs in its wheel.
         'scikit-learn',
         'scipy',
         'tensorboardX',

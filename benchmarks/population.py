@@ -88,7 +88,10 @@ def set_up(
     game = game_class(config, source)
     roles = ('speaker', 'listener', 'shared')
     optimizers = population.Optimizers(
-        *(make_optimizer(config.optimizer[role], config.training_steps) for role in roles)
+        *(
+            make_optimizer(config.optimizer[role], config.training_steps, config.data.batch_size)
+            for role in roles
+        )
     )
     if config.loss.speaker.name == 'none':
         optimizers = optimizers._replace(speaker=None)

@@ -57,20 +57,25 @@ def _trunk() -> dict[str, Any]:
 
 def _optimizer() -> dict[str, Any]:
     return {
-        'name': 'adam',  # Any optax optimiser that takes a learning rate.
+        'name': 'adam',  # larc, or any optax optimiser that takes a learning rate.
         'learning_rate': 3e-3,
+        'scale_with_batch': placeholder(int),  # The rate is for so many; None: for any batch.
         'schedule': 'cosine',  # constant | cosine | linear | exponential, with warm-up.
         'warmup_steps': 0,
         'end_factor': 0.0,  # The schedule ends at learning_rate * end_factor.
         'clip_norm': placeholder(float),  # Clip the agent's gradient to this global norm.
+        'frozen': placeholder(
+            tuple
+        ),  # Modules that stay as they are, by the paths they begin with.
         # Passed to the optimiser when set; refused if it does not know them.
         'b1': placeholder(float),
         'b2': placeholder(float),
         'eps': placeholder(float),
-        'weight_decay': placeholder(float),
+        'weight_decay': placeholder(float),  # Of weights only, not of biases and norms.
         'momentum': placeholder(float),
         'nesterov': placeholder(bool),
         'decay': placeholder(float),
+        'trust_coefficient': placeholder(float),  # lars, larc: a step's length over its weight's.
     }
 
 
@@ -134,6 +139,8 @@ def _base() -> ConfigDict:
         'held_out': 0.2,  # ... share of combinations kept for valid and test ...
         'num_features': placeholder(int),  # ... seen through a fixed random projection; None: not.
         'feature_noise': 0.0,  # ... deviation of what an example differs by from its combination.
+        'image_size': 32,  # shapes, photos: height and width in pixels ...
+        'num_images': 12_288,  # ... of train; every other split has an eighth as many.
     }
     config.game = {
         'name': 'lewis',  # A key of emcom_jax.games.GAMES.

@@ -27,7 +27,8 @@ Tree = Any  # A pytree of arrays: parameters, states, optimiser states.
 class Split(NamedTuple):
     """One split of a data source, on the host.
 
-    inputs: [N, D] float16 or float32 features, or [N, H, W, 3] uint8 images; may be a memory map.
+    inputs: [N, D] float16 or float32 features, or [N, H, W, 3] uint8 pictures (RGB); may be a
+        memory map.
     labels: name -> int32 [N] (a class) or [N, A] (one value for each attribute).
     """
 
@@ -43,13 +44,21 @@ class Source(NamedTuple):
     num_values: label name -> number of values it takes (one number for a class; for attributes the
         largest number over the A attributes).
     image_shape: (height, width[, channels]) when `inputs` are flattened pictures that a report can
-        show, else None.
+        show; (height, width, 3) when they are pictures; else None.
+    synsets: label name -> the WordNet 3.0 synset of each of its values, as NLTK writes it, such as
+        {'class': ('car.n.01', ...)}; None where they are not known.
+    class_descriptions: a sentence for each value of the label 'class', which does not name it; or
+        None.
+    descriptions: split -> a sentence for each of its N examples; or None.
     """
 
     name: str
     splits: dict[str, Split]
     num_values: dict[str, int]
     image_shape: tuple[int, ...] | None = None
+    synsets: dict[str, tuple[str, ...]] | None = None
+    class_descriptions: tuple[str, ...] | None = None
+    descriptions: dict[str, tuple[str, ...]] | None = None
 
 
 class Partners(NamedTuple):

@@ -195,7 +195,7 @@ def world(bank: Bank, batch: Batch) -> World:
         }
     )
     game = GAMES['lewis'].make(config, tiny_source())
-    optimizers = Optimizers(*(make_optimizer(config.optimizer[role], 100) for role in ROLES))
+    optimizers = Optimizers(*(make_optimizer(config.optimizer[role], 100, BATCH) for role in ROLES))
     meetings = make_meetings(config.population)
     communicate = updates.communicate(
         game, optimizers, meetings, 'vmap', TARGET_EMA, axis_name=None
@@ -277,7 +277,7 @@ SUMS = Sums()
 @pytest.fixture(scope='session')
 def optimizers():
     config = tiny_config({'optimizer.listener.name': 'sgd', 'optimizer.listener.momentum': 0.9})
-    return Optimizers(*(make_optimizer(config.optimizer[role], 100) for role in ROLES))
+    return Optimizers(*(make_optimizer(config.optimizer[role], 100, BATCH) for role in ROLES))
 
 
 @pytest.fixture(scope='session')

@@ -65,7 +65,7 @@ def train(way):
     axis_name = None if way == 'alone' else AXIS
     bank = make_bank(tiny_source().splits['train'], 'float32')
     game = GAMES[config.game.name].make(config, tiny_source())
-    optimizers = Optimizers(*(make_optimizer(config.optimizer[role], 100) for role in ROLES))
+    optimizers = Optimizers(*(make_optimizer(config.optimizer[role], 100, BATCH) for role in ROLES))
     communicate = updates.communicate(
         game, optimizers, make_meetings(config.population), 'unroll', TARGET_EMA, axis_name
     )

@@ -7,13 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 from emcom_jax import types
-from emcom_jax.data import archives, features, prepared
+from emcom_jax.data import archives, features, pixels, prepared
 from emcom_jax.tables import look_up
 
 # Name -> loader; each reads only those keys of the data group that its docstring names.
 SOURCES: dict[str, Callable[[Any], types.Source]] = {
     'digits': prepared.digits,
     'concepts': prepared.concepts,
+    'shapes': pixels.shapes,
+    'photos': pixels.photos,
     'byol_imagenet2012': archives.load,
     'byol_celeb_a2': archives.load,
     'features': features.load,

@@ -23,7 +23,7 @@ def digits(config: Any) -> types.Source:
     """
     from emcom_datasets import digits as builders
 
-    columns = _load(builders.Digits, folders.data_folder(config.path))
+    columns = load_columns(builders.Digits, folders.data_folder(config.path))
     splits = {
         name: types.Split(
             column['image'].reshape(-1, 64), {'class': column['label'].astype(np.int32)}
@@ -58,7 +58,7 @@ def concepts(config: Any) -> types.Source:
         held_out=config.held_out,
         seed=config.seed,
     )
-    columns = _load(builders.Concepts, folders.data_folder(config.path), config=world)
+    columns = load_columns(builders.Concepts, folders.data_folder(config.path), config=world)
     rng = np.random.default_rng(config.seed)
     attributes, values = config.num_attributes, config.num_values
     meaning = np.eye(attributes * values, dtype=np.float32)
@@ -82,7 +82,9 @@ def concepts(config: Any) -> types.Source:
     return types.Source('concepts', splits, {'attributes': values})
 
 
-def _load(builder_class: Any, folder: pathlib.Path, **kwargs: Any) -> dict[str, dict[str, Any]]:
+def load_columns(
+    builder_class: Any, folder: pathlib.Path, **kwargs: Any
+) -> dict[str, dict[str, Any]]:
     """Prepares a dataset unless it is there, and reads it: split -> feature -> [N, ...]."""
 
     def make() -> Any:

@@ -61,7 +61,9 @@ class PopulationExperiment(AbstractExperiment):
             'shared': not self._game.trunk_learns,
         }
         optimizers = {
-            role: make_optimizer(config.optimizer[role], config.training_steps)
+            role: make_optimizer(
+                config.optimizer[role], config.training_steps, config.data.batch_size
+            )
             for role in ('speaker', 'listener', 'shared')
         }
         self._optimizers = population.Optimizers(

@@ -1,0 +1,116 @@
+"""Drawn scenes in colour: 30 nouns in 6 families, each object seen from two viewpoints.
+
+'train', 'valid' and 'test' show new objects of the same 24 classes; 'ood' shows 6 classes more, one
+of each family. What is drawn stands in `shapes_classes.py` and `outlines/`, how in
+`shapes_drawing.py`.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+import tqdm
+
+from emcom_datasets.shapes_classes import ATTRIBUTES, CLASSES, FAMILIES, NUM_TRAINED, count_parts
+from emcom_datasets.shapes_drawing import Object, View, draw_scene, render
+
+SPLITS = ('train', 'valid', 'test', 'ood')
+VIEWS = 2  # Of each object.
+
+
+@dataclasses.dataclass
+class ShapesConfig(tfds.core.BuilderConfig):
+    """How much is drawn.
+
+    side: of a picture, in pixels, 16 to 512.
+    num_images: of 'train', a positive multiple of 16; the other splits have an eighth each.
+    seed: seed of all draws.
+    """
+
+    name: str = ''  # Filled in: it names the folder.
+    side: int = 32
+    num_images: int = 12_288
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.side <= 512:
+            raise ValueError(f'data.image_size={self.side} must be from 16 to 512 pixels.')
+        if self.num_images < 16 or self.num_images % 16:
+            raise ValueError(f'data.num_images={self.num_images} must be a multiple of 16.')
+        self.name = f'{self.side}px-{self.num_images}-seed{self.seed}'
+
+    def num_objects(self, split: str) -> int:
+        """Number of objects that a split shows."""
+        return self.num_images // VIEWS // (1 if split == 'train' else 8)
+
+    def first_object(self, split: str) -> int:
+        """Number of objects in the splits before one."""
+        return sum(map(self.num_objects, SPLITS[: SPLITS.index(split)]))
+
+
+def class_of(split: str, position: int) -> int:
+    """The class of the object at a position of a split: each class of the split in turn."""
+    if split == 'ood':
+        return NUM_TRAINED + position % (len(CLASSES) - NUM_TRAINED)
+    return position % NUM_TRAINED
+
+
+def attributes(thing: Object, view: View) -> list[int]:
+    """The values of ATTRIBUTES."""
+    family = FAMILIES.index(CLASSES[thing.kind].family)
+    parts = count_parts(thing.kind, thing.extra)
+    return [family, thing.colour, thing.accent, thing.texture, view.size, *parts]
+
+
+class Shapes(tfds.core.GeneratorBasedBuilder):
+    """Features: 'image' uint8 [side, side, 3], RGB; 'class' and 'family' int32, positions in
+    CLASSES and FAMILIES; 'object' int32, counted through all splits; 'attributes' int32 [A]."""
+
+    VERSION = tfds.core.Version('1.0.0')
+    url_infos = None  # No downloads; TFDS's search for them needs importlib_resources.
+    builder_config: ShapesConfig
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        side = self.builder_config.side
+        number = tfds.features.Tensor(shape=(), dtype=np.int32)
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description='Drawn scenes of 30 nouns in 6 families, two viewpoints an object.',
+            disable_shuffling=True,
+            features=tfds.features.FeaturesDict(
+                {
+                    'image': tfds.features.Tensor(shape=(side, side, 3), dtype=np.uint8),
+                    'class': number,
+                    'family': number,
+                    'object': number,
+                    'attributes': tfds.features.Tensor(shape=(len(ATTRIBUTES),), dtype=np.int32),
+                }
+            ),
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        del dl_manager  # Nothing is downloaded.
+        return {split: self._generate_examples(split) for split in SPLITS}
+
+    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        config = self.builder_config
+        first = config.first_object(split)
+        objects = range(config.num_objects(split))
+        for position in tqdm.tqdm(objects, f'shapes, {split}', leave=False):
+            kind = class_of(split, position)
+            for index in range(VIEWS):
+                key = (config.seed, SPLITS.index(split), position)
+                thing, view = draw_scene(key, index, kind)
+                row = attributes(thing, view)
+                yield (
+                    VIEWS * position + index,
+                    {
+                        'image': render(thing, view, config.side),
+                        'class': kind,
+                        'family': row[0],
+                        'object': first + position,
+                        'attributes': np.array(row, np.int32),
+                    },
+                )
