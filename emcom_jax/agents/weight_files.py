@@ -58,7 +58,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     damaged, or wants code to be run.
     """
     path = Path(path)
-    read = look_up(READERS, path.suffix, 'kind of weight file')
+    read = look_up(READERS, path.suffix, f'kind of weights in {path}, by its suffix')
     with path.open('rb') as file:
         try:
             return read(file)
