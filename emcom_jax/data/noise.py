@@ -53,7 +53,7 @@ def phase_scrambled(key: Key, images: Array) -> Array:
     def turns(one: Key) -> Array:
         spectrum = jnp.fft.rfft2(jax.random.normal(one, (height, width), jnp.float32))
         spectrum = spectrum.at[0, 0].set(1)  # The mean stays.
-        return spectrum / jnp.abs(spectrum)
+        return spectrum / jnp.abs(spectrum).astype(spectrum.dtype)
 
     turn = jax.vmap(turns)(example_keys(key, jnp.arange(count)))
     spectrum = jnp.fft.rfft2(images, axes=(1, 2))
