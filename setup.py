@@ -19,6 +19,7 @@ setup(
         'array_record',  # TFDS stores its datasets in it.
         'chex',
         'dm-haiku>=0.0.16',
+        'dm-pix',
         'editdistance',
         'grain',
         'jax>=0.9,!=0.10.2',  # 0.10.2 miscompiles on a CPU: jax issue 39103.
