@@ -31,7 +31,8 @@ def _core() -> dict[str, Any]:
 def _augmentation() -> dict[str, Any]:
     """See `emcom_jax.data.augmentation`."""
     return {
-        'crop_scale': (0.08, 1.0),  # Share of the image's area; (1.0, 1.0): no crop.
+        'crop': True,
+        'crop_scale': (0.08, 1.0),  # Share of the image's area.
         'crop_ratio': (0.75, 4 / 3),  # Width over height.
         'flip': 0.5,  # Rate of horizontal flips.
         'jitter': (0.8, 0.8, 0.8, 0.2),  # Of brightness, contrast, saturation and hue ...

@@ -60,7 +60,12 @@ def group_by(labels: np.ndarray) -> Partners:
 
 def make_augmentation(config: Any) -> Augmentation | None:
     """config: the game group; read are `views` and `augmentation`."""
-    return Augmentation(**config.augmentation) if config.views == 'augmented' else None
+    if config.views != 'augmented':
+        return None
+    settings = dict(config.augmentation)
+    if not settings.pop('crop'):
+        settings['crop_scale'] = None
+    return Augmentation(**settings)
 
 
 def partner_label(config: Any) -> str | None:
