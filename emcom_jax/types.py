@@ -263,7 +263,8 @@ class EvalRecord(NamedTuple):
     variable_length: whether symbol 0 ends a message (else it is a word like the others).
     messages: [S, N, T] int32, greedy, 0 after the end ('symbols'); [S, N, T, V] float32 otherwise.
     lengths: [S, N] int32, symbols of each message, the end symbol included.
-    meanings: [N, D] float32, the referents as stored (no noise).
+    meanings: [N, D] float32, the referents as stored (no noise); of images, what the first speaker
+        makes of them.
     labels: name -> int32 [N] or [N, A].
     num_candidates: the Q numbers of candidates played with, largest last; (0,) for a task without
         candidates (classification).
@@ -272,6 +273,8 @@ class EvalRecord(NamedTuple):
     loss: [Q, S, L, N] float32, mean over those draws of the listener's loss, nats.
     vote: [Q, S, N] float32 in [0, 1], the same share when all listeners decide together, by the
         mean of their probabilities.
+    listener_meanings: [N, D'] float32, of images, what the first listener makes of them; else None.
+    images: [M, h, w, 3] uint8, the first M of the referents made small, if they are images.
     """
 
     split: str
@@ -287,6 +290,8 @@ class EvalRecord(NamedTuple):
     correct: np.ndarray
     loss: np.ndarray
     vote: np.ndarray
+    listener_meanings: np.ndarray | None = None
+    images: np.ndarray | None = None
 
 
 class InterventionRecord(NamedTuple):

@@ -16,6 +16,8 @@ from emcom_jax.games.base import Game, Games, table_of
 from emcom_jax.stacks import agents_of, joined, sizes, stacks
 from emcom_jax.types import Agent, Array, Bank, EvalRecord, Guess, Members
 
+_THUMBNAILS, _THUMBNAIL = 4096, 64  # Images in a record, and pixels of a side.
+
 
 class Evaluator:
     """Evaluates populations of one game (or of those of a population's groups, [G][H]); compiles
@@ -40,9 +42,13 @@ class Evaluator:
     ) -> EvalRecord:
         """Evaluates a population (one replica, on one device) on the bank of a split."""
         counts = self._judge.num_candidates(bank.inputs.shape[0])
-        played = self._cross_play(population, bank, counts, make_draws(seed))
-        messages, lengths, judged = jax.device_get(played)
-        correct, loss, vote = judged
+        played, views = self._cross_play(population, bank, counts, make_draws(seed))
+        messages, lengths, (correct, loss, vote) = jax.device_get(played)
+        if bank.inputs.ndim == 2:
+            meanings, heard, images = np.asarray(bank.inputs, np.float32), None, None
+        else:
+            meanings, heard = jax.device_get(views)
+            images = _thumbnails(bank.inputs)
         return EvalRecord(
             split=split,
             step=step,
@@ -51,12 +57,14 @@ class Evaluator:
             variable_length=self._game.variable_length,
             messages=messages,
             lengths=lengths,
-            meanings=np.asarray(bank.inputs, np.float32),
+            meanings=meanings,
             labels={name: np.asarray(values) for name, values in bank.labels.items()},
             num_candidates=counts,
             correct=np.moveaxis(correct, 0, 1),
             loss=np.moveaxis(loss, 0, 1),
             vote=np.moveaxis(vote, 0, 1),
+            listener_meanings=heard,
+            images=images,
         )
 
     def _play_all(
@@ -116,7 +124,13 @@ class Evaluator:
             of_group(games, first, *both)
             for games, first, both in zip(self._games, firsts, speakers, strict=False)
         ]
-        return joined(groups)
+        return joined(groups), (speakers[0][1][0], listeners[0][1][0])
+
+
+def _thumbnails(images: Array) -> np.ndarray:
+    """The first of images [N, H, W, 3] uint8, every so many pixels: for people to look at."""
+    stride = -(-max(images.shape[1:3]) // _THUMBNAIL)
+    return np.asarray(images[:_THUMBNAILS, ::stride, ::stride])
 
 
 def _together(guesses: Sequence[Guess]) -> Guess:

@@ -98,8 +98,8 @@ def read_agents(run_dir: str | Path, like: dict[str, Tree]) -> tuple[int, dict[s
     Args:
       run_dir: the run directory.
       like: which ones, as they are in one replica: stacks of 'speakers' and 'listeners' (`Agent`)
-        and 'targets' (parameters), 'shared' (one `Agent`), or some of them; of several groups tuples of stacks. Only
-        names, shapes and dtypes count.
+        and 'targets' (parameters), 'shared' (one `Agent`), or some of them; of several groups
+        tuples of stacks. Only names, shapes and dtypes count.
 
     Returns:
       The step, and NumPy arrays like those, with an axis [R] of the run's replicas before.

@@ -1,5 +1,5 @@
-"""The Lewis game (Lewis 1969; Chaabouni et al. 2022): agents see features of a referent, and talk about
-it in messages of several symbols."""
+"""The Lewis game (Lewis 1969; Chaabouni et al. 2022): agents see features of a referent, and talk
+about it in messages of several symbols."""
 
 from ml_collections import ConfigDict
 

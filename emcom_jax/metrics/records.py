@@ -31,6 +31,11 @@ def check(record: EvalRecord) -> None:
         'vote': (numbers, speakers, examples),
     }
     arrays = {name: getattr(record, name) for name in leading}
+    if record.listener_meanings is not None:
+        arrays['listener_meanings'], leading['listener_meanings'] = (
+            record.listener_meanings,
+            (examples,),
+        )
     for label, values in record.labels.items():
         arrays[f'labels[{label!r}]'], leading[f'labels[{label!r}]'] = values, (examples,)
     for name, array in arrays.items():
@@ -51,6 +56,7 @@ def check(record: EvalRecord) -> None:
 def sample(record: EvalRecord, max_examples: int, seed: int = 0) -> EvalRecord:
     """The record of at most `max_examples` of its referents, drawn without replacement."""
     rows = arguments.sample(record.messages.shape[1], max_examples, seed)
+    heard = record.listener_meanings
     return record._replace(
         messages=record.messages[:, rows],
         lengths=record.lengths[:, rows],
@@ -59,6 +65,8 @@ def sample(record: EvalRecord, max_examples: int, seed: int = 0) -> EvalRecord:
         correct=record.correct[..., rows],
         loss=record.loss[..., rows],
         vote=record.vote[..., rows],
+        listener_meanings=None if heard is None else heard[rows],
+        images=None,
     )
 
 
@@ -69,6 +77,7 @@ def save(record: EvalRecord, path: str | os.PathLike) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = record._asdict() | {f'labels/{name}': v for name, v in record.labels.items()}
     del arrays['labels']
+    arrays = {name: array for name, array in arrays.items() if array is not None}
     partial = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
         with open(partial, 'wb') as file:

@@ -145,8 +145,10 @@ def _columns(record: EvalRecord, speaker: int, image_shape: Sequence[int] | None
             lambda group: [Mark(0, text=f'{correct[:, group.rows].mean():.2f}')],
         ),
     ]
-    if image_shape and math.prod(image_shape) == record.meanings.shape[1]:
+    pictures = record.images
+    if pictures is None and image_shape and math.prod(image_shape) == record.meanings.shape[1]:
         pictures = record.meanings.reshape(-1, *image_shape)
+    if pictures is not None:
         pitch = pictures.shape[2] / pictures.shape[1] + 0.1
         columns.append(Column('referents', PICTURES * pitch - 0.1, _pictures(pictures, pitch)))
     for name, labels in record.labels.items():
@@ -180,7 +182,8 @@ def _pictures(pictures: np.ndarray, pitch: float) -> Callable[[Group], list[Mark
     stride = max(1, pictures.shape[1] // 64)  # More pixels than a tile has.
 
     def cell(group: Group) -> list[Mark]:
-        chosen = pictures[group.rows[:PICTURES], ::stride, ::stride]
+        rows = group.rows[group.rows < len(pictures)][:PICTURES]
+        chosen = pictures[rows, ::stride, ::stride]
         chosen = (chosen - low) / ((high - low) or 1.0)
         if chosen.ndim == 4 and chosen.shape[3] != 3:
             chosen = chosen[..., 0]
