@@ -6,6 +6,7 @@ from collections.abc import Callable
 import haiku as hk
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from emcom_jax.types import Array
 
@@ -36,7 +37,7 @@ class BatchNorm(hk.Module):
 
         Raises ValueError in training if there is but one value in each channel: no variance.
         """
-        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        dtype = np.promote_types(x.dtype, np.float32)
         size = x.shape[-1:]
         scale = hk.get_parameter('scale', size, dtype, self._first_scale)
         offset = hk.get_parameter('offset', size, dtype, jnp.zeros)

@@ -254,7 +254,7 @@ def _max_pool(x: Array, size: int, stride: int, padding: int) -> Array:
 
 def _features(maps: dict[str, Array]) -> Features:
     def full(x: Array) -> Array:
-        return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return x.astype(np.promote_types(x.dtype, np.float32))
 
     maps = {name: full(x) for name, x in maps.items()}
     return Features(jnp.mean(list(maps.values())[-1], axis=(1, 2)), maps)

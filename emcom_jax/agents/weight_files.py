@@ -128,8 +128,12 @@ def _read_torch(file: BinaryIO) -> dict[str, np.ndarray]:
     return tensors
 
 
-class _Unpickler(pickle.Unpickler):
-    """Calls nothing but what is in this file; arrays are read from the archive where asked for."""
+class _Unpickler(pickle._Unpickler):
+    """Calls nothing but what is in this file; arrays are read from the archive where asked for.
+
+    The unpickler in Python, for the one in C takes any amount of memory that a damaged pickle asks
+    for (its memo is an array as long as the largest index).
+    """
 
     def __init__(self, stream: Any, archive: zipfile.ZipFile, folder: str):
         super().__init__(stream)
