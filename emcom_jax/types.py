@@ -44,12 +44,15 @@ class Source(NamedTuple):
         largest number over the A attributes).
     image_shape: (height, width[, channels]) when `inputs` are flattened pictures that a report can
         show, else None.
+    synsets: label name -> the WordNet 3.0 synset of each of its values, as NLTK writes it, such as
+        {'class': ('car.n.01', ...)}; None where they are not known.
     """
 
     name: str
     splits: dict[str, Split]
     num_values: dict[str, int]
     image_shape: tuple[int, ...] | None = None
+    synsets: dict[str, tuple[str, ...]] | None = None
 
 
 class Bank(NamedTuple):
@@ -245,6 +248,7 @@ class EvalRecord(NamedTuple):
     loss: [Q, S, L, N] float32, mean over those draws of the listener's loss, nats.
     vote: [Q, S, N] float32 in [0, 1], the same share when all listeners decide together, by the
         mean of their probabilities.
+    synsets: label name -> the WordNet name of each of its values; empty where they are not known.
     """
 
     split: str
@@ -260,6 +264,7 @@ class EvalRecord(NamedTuple):
     correct: np.ndarray
     loss: np.ndarray
     vote: np.ndarray
+    synsets: dict[str, tuple[str, ...]] = {}
 
 
 class InterventionRecord(NamedTuple):
