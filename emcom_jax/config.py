@@ -52,6 +52,7 @@ def _trunk() -> dict[str, Any]:
         'max_pool': True,  # After the stem.
         'zero_init': False,  # Residual blocks start as the identity.
         'precision': 'float32',  # float32 | bf16
+        'weights': placeholder(str),  # Begin with those of a file, or of a run directory.
         'frozen': False,
     }
 
@@ -131,6 +132,7 @@ def _base() -> ConfigDict:
     config.data = {
         'name': 'digits',  # A key of emcom_jax.data.SOURCES.
         'path': placeholder(str),  # Where it lies; None means the folder of emcom_datasets.
+        'listener_path': placeholder(str),  # features: what listeners see, if something else.
         'batch_size': 128,  # Over all devices.
         'seed': 0,  # Of the splits that a source draws itself.
         'dtype': 'float32',  # Storage on disk and device: float16 | float32.
