@@ -44,12 +44,15 @@ class Source(NamedTuple):
         largest number over the A attributes).
     image_shape: (height, width[, channels]) when `inputs` are flattened pictures that a report can
         show, else None.
+    synsets: label name -> the WordNet synset of each of its values, where they are known:
+        'dog.n.01' or, as ImageNet has it, 'n02084071'.
     """
 
     name: str
     splits: dict[str, Split]
     num_values: dict[str, int]
     image_shape: tuple[int, ...] | None = None
+    synsets: dict[str, tuple[str, ...]] | None = None
 
 
 class Bank(NamedTuple):
