@@ -186,11 +186,13 @@ class Records:
     def _source(self) -> Any:
         from array_record.python import array_record_data_source
 
-        options = {'readahead_buffer_size': '0', 'max_parallelism': '0'}  # For random access.
-        return array_record_data_source.ArrayRecordDataSource(list(self.paths), options)
+        return array_record_data_source.ArrayRecordDataSource(list(self.paths))
 
     def read(self, index: int) -> bytes:
-        return _feature(_parse(self._source[index]), 'image').bytes_list.value[0]
+        try:
+            return _feature(_parse(self._source[index]), 'image').bytes_list.value[0]
+        except Exception as error:  # The file was right when its index was made.
+            raise decoding.BadImage('its record is damaged') from error
 
     def name(self, index: int) -> str:
         return f'{os.path.dirname(self.paths[0])}, example {index}'
