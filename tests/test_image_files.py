@@ -217,7 +217,9 @@ def test_an_imagenet_has_its_val_for_the_test(tmp_path, capfd):
         ):
             assert made[f'train/{classes[label]}/{value % 20:02}.png'] == value
     err = capfd.readouterr().err
-    said = f'{tmp_path}: train 36, valid 4, test 4 examples (test is what was held out, valid is out'
+    said = (
+        f'{tmp_path}: train 36, valid 4, test 4 examples (test is what was held out, valid is out'
+    )
     assert err.count(said) == 1
     again = load(tmp_path)
     assert said not in capfd.readouterr().err

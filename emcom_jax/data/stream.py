@@ -5,11 +5,14 @@ import functools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
+from absl import flags
 
 from emcom_jax.data.decoding import Images
 
@@ -72,7 +75,9 @@ class Stream(Iterator[dict[str, np.ndarray]]):
         # To decode is the work; an array would only be copied to other processes.
         self._workers = workers if isinstance(inputs, Images) else 0
         self._inputs, self._step = inputs, 0
-        self._iterator: Any = None
+        self._running: list[Any] = []  # The one iterator over batches, if there is one.
+        # Also when this is forgotten or the program ends: workers must not outlive it.
+        weakref.finalize(self, _stop, self._running)
 
     @property
     def step(self) -> int:
@@ -94,9 +99,9 @@ class Stream(Iterator[dict[str, np.ndarray]]):
           OSError: in a sentence, whatever went wrong while it was read.
         """
         try:
-            if self._iterator is None:
-                self._iterator = self._start()
-            batch = next(self._iterator)
+            if not self._running:
+                self._running.append(self._start())
+            batch = next(self._running[0])
         except Exception as error:  # A worker may meet with anything.
             self.close()
             raise OSError(_sentence(self._step, error)) from error
@@ -108,9 +113,7 @@ class Stream(Iterator[dict[str, np.ndarray]]):
 
     def close(self) -> None:
         """Stops the workers; the next batch starts new ones."""
-        if self._iterator is not None:
-            self._iterator.close()
-            self._iterator = None
+        _stop(self._running)
 
     def __enter__(self) -> Self:
         return self
@@ -127,11 +130,21 @@ class Stream(Iterator[dict[str, np.ndarray]]):
             threads = min(_THREADS, os.cpu_count() or 1)
             options = grain.ReadOptions(threads, max(_AHEAD, threads))
             return iter(todo.to_iter_dataset(options))
-        return iter(
-            todo.to_iter_dataset(grain.ReadOptions(0, 0)).mp_prefetch(
-                grain.MultiprocessingOptions(self._workers, _AHEAD), worker_init_fn=_init_worker
-            )
+        if not flags.FLAGS.is_parsed():  # Grain asks for flags of its own, at their defaults.
+            flags.FLAGS.mark_as_parsed()
+        # Batches come through a pipe: shared memory is scarce in containers (64 MB), where running
+        # out of it kills the process, and what is in it when the program ends is left over.
+        no_sharing = grain.experimental.DatasetOptions(min_shm_size=sys.maxsize)
+        decoded = grain.experimental.WithOptionsIterDataset(
+            todo.to_iter_dataset(grain.ReadOptions(0, 0)), no_sharing
         )
+        options = grain.MultiprocessingOptions(self._workers, _AHEAD)
+        return iter(decoded.mp_prefetch(options, worker_init_fn=_init_worker))
+
+
+def _stop(running: list[Any]) -> None:
+    while running:
+        running.pop().close()
 
 
 @dataclasses.dataclass(frozen=True)
