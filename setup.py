@@ -30,6 +30,7 @@ setup(
         'numpy',
         'optax',
         'orbax-checkpoint>=0.11',
+        'pillow',
         'rapidfuzz',
         'rich',
         'scikit-learn',

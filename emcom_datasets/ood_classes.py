@@ -101,8 +101,12 @@ def read_nouns(path: pathlib.Path) -> Paths:
                 fields[3], 16
             )  # After the words: the number of pointers, then they.
             end = first + 1 + 4 * int(fields[first])
+            if fields[end] != '|':
+                raise ValueError('the pointers do not end where the definition begins')
             pointers = zip(fields[first + 1 : end : 4], fields[first + 2 : end : 4], strict=True)
             hypernyms[f'n{fields[0]}'] = [f'n{to}' for kind, to in pointers if kind in ('@', '@i')]
+        if not hypernyms:
+            raise ValueError('it is empty')
     except (ValueError, IndexError) as error:
         raise ValueError(f'{path} is not the file data.noun of WordNet.') from error
 
