@@ -227,7 +227,7 @@ def test_an_imagenet_has_its_val_for_the_test(tmp_path, capfd):
     assert values(load(tmp_path, seed=1).splits['valid']) != values(source.splits['valid'])
 
 
-def test_a_flat_folder_is_split_and_every_folder_with_images_is_a_class(tmp_path):
+def test_a_flat_folder_is_split_and_every_folder_with_images_is_a_class(tmp_path, capfd):
     made = make(tmp_path, {'a/abbey': 30, 'a/airport': 10, 'zoo': 20})
     (tmp_path / 'readme.txt').write_text('no image')
     (tmp_path / 'zoo' / '.hidden.png').write_text('no image')
@@ -238,6 +238,7 @@ def test_a_flat_folder_is_split_and_every_folder_with_images_is_a_class(tmp_path
         'test': 6,
     }
     assert source.synsets is None and source.num_values == {'class': 3}
+    assert 'skipped' not in capfd.readouterr().err  # What is hidden is no image.
     for split, counts in (('test', [3, 1, 2]), ('valid', [3, 1, 2]), ('train', [24, 8, 16])):
         got = np.bincount(source.splits[split].labels['class'])
         assert np.abs(got - counts).max() <= 1

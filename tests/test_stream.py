@@ -135,7 +135,7 @@ if __name__ == '__main__':
     folder, step, workers = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     some = t.stream(t.images_of(folder), workers=workers)
     some.seek(step)
-    print(t.rows_of(some, 1), flush=True)
+    print(t.rows_of(some, 2), flush=True)  # One of each worker.
     print([child.pid for child in multiprocessing.active_children()], flush=True)
     while sys.stdin.readline():
         print(t.rows_of(some, 10), flush=True)
@@ -163,7 +163,7 @@ def test_another_process_goes_on_where_one_stopped(tmp_path, folder, order):
     output, errors = process.communicate(timeout=100)
     assert process.returncode == 0 and not errors, errors
     rows, pids = map(json.loads, output.splitlines())
-    assert rows == order[4:5] and len(pids) == 2
+    assert rows == order[4:6] and len(pids) == 2
 
 
 def test_workers_end_with_a_killed_parent_and_not_by_what_it_is_told(tmp_path, folder):

@@ -230,8 +230,6 @@ class Images:
                 wrong = wrong or f'cannot be read ({error.strerror})'
             except BadImage as error:
                 wrong = wrong or f'cannot be decoded: {error}'
-            if self._refuse:
-                break
         name = self._store.name(int(self._rows[row]))
         hint = (
             '' if self._refuse else f', nor can any of {_TRIES} others; are the data still there?'
