@@ -49,7 +49,8 @@ class Source(NamedTuple):
     image_shape: (height, width[, channels]) when `inputs` are flattened pictures that a report can
         show; (height, width, 3) when they are pictures; else None.
     synsets: label name -> the WordNet 3.0 synset of each of its values, as NLTK writes it, such as
-        {'class': ('car.n.01', ...)}; None where they are not known.
+        {'class': ('car.n.01', ...)}, or as ImageNet does ('n02084071'); None where they are not
+        known.
     class_descriptions: a sentence for each value of the label 'class', which does not name it; or
         None.
     descriptions: split -> a sentence for each of its N examples; or None.
