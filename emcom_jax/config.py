@@ -52,6 +52,7 @@ def _trunk() -> dict[str, Any]:
         'max_pool': True,  # After the stem.
         'zero_init': False,  # Residual blocks start as the identity.
         'precision': 'float32',  # float32 | bf16
+        'weights': placeholder(str),  # Begin with those of a file, or of a run directory.
         'frozen': False,
     }
 
@@ -131,6 +132,7 @@ def _base() -> ConfigDict:
     config.data = {
         'name': 'digits',  # A key of emcom_jax.data.SOURCES.
         'path': placeholder(str),  # Where it lies; None means the folder of emcom_datasets.
+        'listener_path': placeholder(str),  # features: what listeners see, if something else.
         'batch_size': 128,  # Over all devices.
         'seed': 0,  # Of the splits that a source draws itself.
         'dtype': 'float32',  # Storage on disk and device: float16 | float32.
@@ -140,8 +142,12 @@ def _base() -> ConfigDict:
         'held_out': 0.2,  # ... share of combinations kept for valid and test ...
         'num_features': placeholder(int),  # ... seen through a fixed random projection; None: not.
         'feature_noise': 0.0,  # ... deviation of what an example differs by from its combination.
-        'image_size': 32,  # shapes, photos: height and width in pixels ...
-        'num_images': 12_288,  # ... of train; every other split has an eighth as many.
+        'image_size': 32,  # The side of images, pixels.
+        'num_images': 12_288,  # shapes, photos: of train; other splits have an eighth as many.
+        'bad_files': 'skip',  # skip | refuse images that cannot be decoded.
+        'workers': 0,  # Processes that decode a split too large for the device; 0: threads.
+        'ood_path': placeholder(str),  # image_folder: the class folders of the split 'ood' ...
+        'ood_classes': placeholder(str),  # ... and a list of those that are in it.
     }
     config.game = {
         'name': 'lewis',  # A key of emcom_jax.games.GAMES.

@@ -30,10 +30,13 @@ class Split(NamedTuple):
     inputs: [N, D] float16 or float32 features, or [N, H, W, 3] uint8 pictures (RGB); may be a
         memory map.
     labels: name -> int32 [N] (a class) or [N, A] (one value for each attribute).
+    listener_inputs: [N, D'], what listeners see of the same referents where that is something else
+        than what speakers see, such as features of another network; else None.
     """
 
     inputs: np.ndarray
     labels: dict[str, np.ndarray]
+    listener_inputs: np.ndarray | None = None
 
 
 class Source(NamedTuple):
@@ -46,7 +49,8 @@ class Source(NamedTuple):
     image_shape: (height, width[, channels]) when `inputs` are flattened pictures that a report can
         show; (height, width, 3) when they are pictures; else None.
     synsets: label name -> the WordNet 3.0 synset of each of its values, as NLTK writes it, such as
-        {'class': ('car.n.01', ...)}; None where they are not known.
+        {'class': ('car.n.01', ...)}, or as ImageNet does ('n02084071'); None where they are not
+        known.
     class_descriptions: a sentence for each value of the label 'class', which does not name it; or
         None.
     descriptions: split -> a sentence for each of its N examples; or None.
@@ -75,24 +79,45 @@ class Partners(NamedTuple):
     size: Array
 
 
-class Bank(NamedTuple):
-    """One split on a device, from which batches are drawn inside compiled code.
+class Sight(NamedTuple):
+    """What agents see of the examples of a split, on a device.
 
     inputs: [N, D] in the storage dtype, or [N, H, W, 3] uint8 images.
-    labels: name -> int32 [N] or [N, A].
     deviation: [D] float32 (of images [3], by channel, pixels counting from 0 to 1), standard
         deviation of each feature over the split: the unit of noise.
     shift, scale: as deviation; agents see (inputs - shift) / scale.
+    """
+
+    inputs: Array
+    deviation: Array
+    shift: Array
+    scale: Array
+
+
+class Bank(NamedTuple):
+    """One split on a device, from which batches are drawn inside compiled code.
+
+    sight: what speakers see.
+    labels: name -> int32 [N] or [N, A].
+    listener_sight: what listeners see where that is something else, else None.
     partners: of which other examples the listener sees one in place of the speaker's, or None where
         both see the same.
     """
 
-    inputs: Array
+    sight: Sight
     labels: dict[str, Array]
-    deviation: Array
-    shift: Array
-    scale: Array
+    listener_sight: Sight | None = None
     partners: Partners | None = None
+
+    @property
+    def inputs(self) -> Array:
+        """What speakers see, as it is stored."""
+        return self.sight.inputs
+
+    @property
+    def size(self) -> int:
+        """N."""
+        return self.sight.inputs.shape[0]
 
 
 class Batch(NamedTuple):

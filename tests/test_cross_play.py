@@ -67,7 +67,7 @@ def sources():
 def groups(bank):
     """Two of one architecture and one of another, which sees its referents otherwise."""
     game, wide = tiny_game(), tiny_game(WIDE)
-    other = bank._replace(shift=bank.shift + 2)
+    other = bank._replace(sight=bank.sight._replace(shift=bank.sight.shift + 2))
     return (
         Group('one', game, bank, **agents(tiny_config(), 1.0)),
         Group('two', game, bank, **agents(tiny_config(), -2.0)),
@@ -420,7 +420,7 @@ def test_other_data_are_seen_as_ones_own(tmp_path):
     assert other.inputs.shape == (24, SIZE)
     np.testing.assert_array_equal(own.shift, other.shift)
     np.testing.assert_array_equal(own.scale, other.scale)
-    assert (other.deviation != own.deviation).all()
+    assert (other.sight.deviation != own.sight.deviation).all()
     # A label that the data do not have cannot be named.
     names = {'loss.listener.name': 'classification', 'evaluation.best_metric': 'accuracy'}
     naming = make_run(tmp_path / 'naming', names, checkpoint=False)

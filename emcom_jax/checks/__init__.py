@@ -135,6 +135,8 @@ def _check_batch(config: ConfigDict, source: Source, num_devices: int) -> None:
         batch <= size,
         f'must be at most {size}, the number of training examples of {source.name}',
     )
+    files = config.data.name == 'features' or config.data.listener_path is None
+    require(config, 'data.listener_path', files, "is read only with data.name='features'")
     listener = config.loss.listener
     others = (batch if listener.across_devices else batch // num_devices) - 1
     distractors = listener.num_distractors

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from emcom_jax import types
-from emcom_jax.data import archives, features, pixels, prepared
+from emcom_jax.data import archives, features, image_archives, image_files, pixels, prepared
 from emcom_jax.tables import look_up
 
 # Name -> loader; each reads only those keys of the data group that its docstring names.
@@ -19,6 +19,8 @@ SOURCES: dict[str, Callable[[Any], types.Source]] = {
     'byol_imagenet2012': archives.load,
     'byol_celeb_a2': archives.load,
     'features': features.load,
+    'image_folder': image_files.load,
+    **dict.fromkeys(image_archives.LAYOUTS, image_archives.load),
 }
 
 

@@ -8,7 +8,6 @@ made anew when a file of the archive changes. An interrupted conversion leaves n
 import hashlib
 import os
 import pathlib
-import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -63,16 +62,8 @@ def load(config: Any) -> types.Source:
 
 def _find(name: str, folder: pathlib.Path) -> pathlib.Path:
     """Returns the folder of the newest version of the archive."""
-    if (folder / 'features.json').exists():
-        return folder
-    for parent in (folder / name, folder):
-        versions = [
-            path.parent
-            for path in parent.glob('*/features.json')
-            if re.fullmatch(r'\d+\.\d+\.\d+', path.parent.name)
-        ]
-        if versions:
-            return max(versions, key=lambda path: [int(x) for x in path.name.split('.')])
+    if (found := folders.newest_version(name, folder)) is not None:
+        return found
     raise FileNotFoundError(
         f'{name} was not found: there is no {folder / name}/<version>/features.json; download '
         f'{_URL.format(name)} and unpack it in {folder}, or set --config.data.path to the folder '

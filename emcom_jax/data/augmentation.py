@@ -171,7 +171,8 @@ def crop(images: Array, boxes: Array, flip: Array, size: int) -> Array:
     """Returns the planes of a box of each image, resized: antialiased, bilinear.
 
     What Pillow's `resize(box=..., resample=BILINEAR)` computes of float images: a triangular filter
-    as wide as the reduction, normalised. At the edge of a box it reaches into the image around.
+    as wide as the reduction, normalised. At the edge of a box it reaches into the image around
+    (torchvision cuts first and ends there).
 
     Args:
       images: [B, H, W, 3] float32 in [0, 1].

@@ -8,7 +8,7 @@ import numpy as np
 
 from emcom_jax import draws
 from emcom_jax.data.augmentation import Augmentation, augment
-from emcom_jax.types import Array, Bank, Batch, Key, Partners, Split
+from emcom_jax.types import Array, Bank, Batch, Key, Partners, Sight, Split
 
 _VALUES = 2**27  # Of a memory map, read at a time.
 _PIXEL = 255  # The largest value of an image as stored.
@@ -27,26 +27,32 @@ def make_bank(
     Raises:
       ValueError: the dtype cannot hold the features, or there is no such label.
     """
-    inputs = np.asarray(split.inputs)
+    labels = {name: jnp.asarray(values) for name, values in split.labels.items()}
+    heard = None
+    if split.listener_inputs is not None:
+        others = None if standard is None else standard.listener_inputs
+        heard = _make_sight(split.listener_inputs, dtype, others)
+    return Bank(
+        sight=_make_sight(split.inputs, dtype, None if standard is None else standard.inputs),
+        labels=labels,
+        listener_sight=heard,
+        partners=None if partners is None else group_by(split.labels[partners]),
+    )
+
+
+def _make_sight(inputs: np.ndarray, dtype: str, standard: np.ndarray | None) -> Sight:
+    inputs = np.asarray(inputs)
     if inputs.ndim == 2:
         with np.errstate(over='ignore'):
             inputs = inputs.astype(dtype, copy=False)
         if not all(np.isfinite(block).all() for block in _blocks(inputs)):
             raise ValueError(f'data.dtype={dtype!r} cannot hold all features: use float32')
-    labels = {name: jnp.asarray(values) for name, values in split.labels.items()}
     _, deviation = _moments(inputs)
     shift, scale = np.zeros_like(deviation), np.ones_like(deviation)
     if standard is not None:
-        shift, scale = _moments(standard.inputs)
+        shift, scale = _moments(standard)
         scale = np.maximum(scale, 0.1 * max(scale.mean(), 1e-6))
-    return Bank(
-        jnp.asarray(inputs),
-        labels,
-        deviation=jnp.asarray(deviation),
-        shift=jnp.asarray(shift),
-        scale=jnp.asarray(scale),
-        partners=None if partners is None else group_by(split.labels[partners]),
-    )
+    return Sight(*map(jnp.asarray, (inputs, deviation, shift, scale)))
 
 
 def group_by(labels: np.ndarray) -> Partners:
@@ -121,7 +127,7 @@ def draw(
       axis_name: of the devices, or None for one.
     """
     order_key, view_key = jax.random.split(key)
-    size = bank.inputs.shape[0]
+    size = bank.size
     position = jnp.arange(batch_size)
     if axis_name is not None:
         local = batch_size // jax.lax.axis_size(axis_name)
@@ -153,30 +159,46 @@ def look_at(
     others = rows
     if bank.partners is not None:
         others = _partners(bank.partners, rows, position, partner_key)
-    seen = [_stored(bank, each) for each in ((rows,) if others is rows else (rows, others))]
+    # What both see is one array, of which nothing need be computed twice.
+    sights = [bank.sight, bank.listener_sight or bank.sight]
+    alike = bank.partners is None and bank.listener_sight is None
+    seen = [_stored(bank.sight, rows)]
+    seen.append(seen[0] if alike else _stored(sights[1], others))
     if augmentation is not None:
         keys = jax.vmap(jax.random.split)(draws.example_keys(augment_key, position))
         size = bank.inputs.shape[1]
-        seen = [augment(keys[:, i], x, augmentation, size) for i, x in enumerate((seen * 2)[:2])]
-    # Equal views are one array, of which nothing need be computed twice.
-    seen = [(x - _last(bank.shift, x)) / _last(bank.scale, x) for x in seen]
-    first, second = (seen * 2)[:2] if len(seen) == 1 else seen
+        seen = [augment(keys[:, i], x, augmentation, size) for i, x in enumerate(seen)]
+        alike = False
+    first = _standard(bank.sight, seen[0])
+    second = first if alike else _standard(sights[1], seen[1])
     if noise:
 
         def disturb(one: Key, row: Array, other: Array) -> tuple[Array, Array]:
-            drawn = jax.random.normal(one, (2, *row.shape))
-            drawn *= _last(noise * bank.deviation / bank.scale, drawn)
-            return row + drawn[0], other + drawn[1]
+            drawn: Any
+            if row.shape == other.shape:
+                drawn = jax.random.normal(one, (2, *row.shape))
+            else:
+                pair = zip(jax.random.split(one), (row, other), strict=True)
+                drawn = [jax.random.normal(key, x.shape) for key, x in pair]
+            noisy = [
+                x + n * _last(noise * sight.deviation / sight.scale, n)
+                for x, n, sight in zip((row, other), drawn, sights, strict=True)
+            ]
+            return noisy[0], noisy[1]
 
         first, second = jax.vmap(disturb)(draws.example_keys(key, position), first, second)
     labels = {name: values[rows] for name, values in bank.labels.items()}
     return Batch(first, second, labels, position, jnp.ones(position.shape, jnp.float32))
 
 
-def _stored(bank: Bank, rows: Array) -> Array:
+def _stored(sight: Sight, rows: Array) -> Array:
     """The inputs of rows [B]; of images, pixels count from 0 to 1."""
-    inputs = bank.inputs[rows].astype(jnp.float32)
+    inputs = sight.inputs[rows].astype(jnp.float32)
     return inputs / _PIXEL if inputs.ndim == 4 else inputs
+
+
+def _standard(sight: Sight, inputs: Array) -> Array:
+    return (inputs - _last(sight.shift, inputs)) / _last(sight.scale, inputs)
 
 
 def _last(values: Array, like: Array) -> Array:

@@ -17,7 +17,8 @@ _LABELS = {'class': 1, 'attributes': 2}  # Name -> rank.
 def load(config: Any) -> types.Source:
     """Loads the file at `path`; nothing in it is ever unpickled.
 
-    Reads the keys `path, seed` of the data group.
+    Reads the keys `path, listener_path, seed` of the data group. `listener_path` is another file:
+    what listeners see of the same referents, row by row; labels are those of `path`.
     `.npz`: arrays 'train', 'valid', 'test' and perhaps more splits, each float [N, D]; optionally,
     for all splits alike, '<split>_class' int [N] and '<split>_attributes' int [N, A], from 0 up.
     `.npy`: one float array [N, D], split 80/10/10 at random by `seed`.
@@ -32,9 +33,42 @@ def load(config: Any) -> types.Source:
             'data.name=features reads a file of yours: set --config.data.path to an .npz or .npy.'
         )
     path = pathlib.Path(config.path).expanduser()
+    arrays, splits = _read_splits(path, config.seed)
+    others: dict[str, np.ndarray] = {}
+    if config.listener_path:
+        other = pathlib.Path(config.listener_path).expanduser()
+        _, others = _read_splits(other, config.seed)
+        for name, inputs in splits.items():
+            if name not in others or len(others[name]) != len(inputs):
+                raise ValueError(
+                    f"{other} must have an array '{name}' with the {len(inputs)} rows of {path}: "
+                    'row by row they are the same referents.'
+                )
+    labels: dict[str, dict[str, np.ndarray]] = {name: {} for name in splits}
+    num_values = {}
+    for label in _LABELS:
+        if any(key.endswith(f'_{label}') for key in arrays):
+            columns = _labels(path, label, arrays, splits)
+            for name, column in columns.items():
+                labels[name][label] = column
+            num_values[label] = 1 + max(int(column.max()) for column in columns.values())
+    return types.Source(
+        'features',
+        {
+            name: types.Split(inputs, labels[name], others.get(name))
+            for name, inputs in splits.items()
+        },
+        num_values,
+    )
+
+
+def _read_splits(
+    path: pathlib.Path, seed: int
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Returns all arrays of a file, and of them the features by split."""
     arrays = _read(path)
     if '' in arrays:
-        arrays = _split(path, arrays[''], config.seed)
+        arrays = _split(path, arrays[''], seed)
     splits = {
         name: _features(path, name, array)
         for name, array in arrays.items()
@@ -54,26 +88,14 @@ def load(config: Any) -> types.Source:
                 f"{path}: '{name}' has {inputs.shape[1]} features and 'train' "
                 f'{splits["train"].shape[1]}; every split needs the same number.'
             )
-    labels: dict[str, dict[str, np.ndarray]] = {name: {} for name in splits}
-    num_values = {}
-    for label in _LABELS:
-        if any(key.endswith(f'_{label}') for key in arrays):
-            columns = _labels(path, label, arrays, splits)
-            for name, column in columns.items():
-                labels[name][label] = column
-            num_values[label] = 1 + max(int(column.max()) for column in columns.values())
-    return types.Source(
-        'features',
-        {name: types.Split(inputs, labels[name]) for name, inputs in splits.items()},
-        num_values,
-    )
+    return arrays, splits
 
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
     """Reads the arrays of an `.npz` by name, or that of an `.npy` under the name ''."""
     if not path.is_file():
         raise FileNotFoundError(
-            f'{path} was not found; --config.data.path must be an .npz or .npy file.'
+            f'{path} was not found; data.path and data.listener_path must each be an .npz or .npy file.'
         )
     try:
         content = np.load(path, allow_pickle=False)

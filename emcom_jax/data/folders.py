@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import pathlib
+import re
 import sys
 from collections.abc import Iterator
 
@@ -12,6 +13,25 @@ import emcom_datasets
 def data_folder(path: str | None) -> pathlib.Path:
     """Returns `config.data.path` as a path, or the default folder where it is None."""
     return pathlib.Path(path).expanduser() if path else emcom_datasets.DATA_FOLDER
+
+
+def newest_version(name: str, folder: pathlib.Path) -> pathlib.Path | None:
+    """Returns the folder of the newest version of a dataset that TFDS prepared, if it is there.
+
+    name: of the dataset, with its configuration if it has any ('voc/2007').
+    folder: that which holds `<name>/`, or `<name>/` itself, or the folder of a version.
+    """
+    if (folder / 'features.json').exists():
+        return folder
+    for parent in (folder / name, folder):
+        versions = [
+            path.parent
+            for path in parent.glob('*/features.json')
+            if re.fullmatch(r'\d+\.\d+\.\d+', path.parent.name)
+        ]
+        if versions:
+            return max(versions, key=lambda path: [int(x) for x in path.name.split('.')])
+    return None
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from emcom_jax.games import AXIS, GAMES, Game, Games
 from emcom_jax.runtime.checkpoints import read_checkpoint
 from emcom_jax.runtime.run_directory import RunDirectory
 from emcom_jax.tables import look_up
-from emcom_jax.types import Agent, Bank, Batch, Key, Source, Tree
+from emcom_jax.types import Agent, Bank, Batch, Key, Sight, Source, Tree
 
 
 class Setting:
@@ -64,9 +64,13 @@ class Setting:
 
         def agents() -> dict[str, Tree]:
             key, rows = jax.random.key(0), jnp.arange(2)
-            shape = self.source.splits['train'].inputs.shape[1:]
-            zeros, ones = jnp.zeros(shape[-1:]), jnp.ones(shape[-1:])
-            bank = Bank(jnp.zeros((2, *shape)), {}, ones, zeros, ones)
+            train = self.source.splits['train']
+            heard = train.listener_inputs
+            bank = Bank(
+                _shapes_of(train.inputs.shape[1:]),
+                {},
+                None if heard is None else _shapes_of(heard.shape[1:]),
+            )
             batch = look_at(bank, rows, rows, key, 0.0)
             return shared(key, batch) | {
                 'speakers': [row[0].init_speaker(key, batch) for row in self.games],
@@ -82,6 +86,12 @@ class Setting:
             groups = tuple(map(_stack, shapes, counts))
             found[role] = groups if has_groups(self.config) else groups[0]
         return found
+
+
+def _shapes_of(shape: tuple[int, ...]) -> Sight:
+    """What is seen of two examples of that shape, whatever it is."""
+    zeros, ones = jnp.zeros(shape[-1:]), jnp.ones(shape[-1:])
+    return Sight(jnp.zeros((2, *shape)), ones, zeros, ones)
 
 
 def _stack(agent: Agent, count: int) -> Agent:

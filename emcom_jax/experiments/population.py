@@ -17,6 +17,7 @@ from emcom_jax.data.bank import draw, make_augmentation
 from emcom_jax.evaluation.evaluator import Evaluator
 from emcom_jax.evaluation.interventions import Interventions
 from emcom_jax.evaluation.setting import Setting, read_agents
+from emcom_jax.experiments import trunks
 from emcom_jax.experiments.validation import Validation
 from emcom_jax.games import AXIS
 from emcom_jax.optimizers import make_optimizer
@@ -62,7 +63,7 @@ class PopulationExperiment(AbstractExperiment):
         }
         optimizers = {
             role: make_optimizer(
-                config.optimizer[role], config.training_steps, config.data.batch_size
+                trunks.frozen_in(config, role), config.training_steps, config.data.batch_size
             )
             for role in ('speaker', 'listener', 'shared')
         }
@@ -77,9 +78,10 @@ class PopulationExperiment(AbstractExperiment):
             self._meetings = plans.make_meetings(config)
             self._execution, self._over_replicas = self._choose_execution(init_keys[0])
         members = jax.jit(jax.vmap(self._init, (0, None)))(init_keys, self._bank('train'))
-        resumes = run.checkpointer.can_be_restored()
-        if mode == 'train' and config.from_run is not None and not resumes:
-            members = self._start_from(members, config.from_run)
+        if mode == 'train' and not run.checkpointer.can_be_restored():
+            members = trunks.with_weights(members, config, self._game)
+            if config.from_run is not None:
+                members = self._start_from(members, config.from_run)
         self._population = bcast_local_devices(members)
         self._validation = Validation(config.evaluation, len(self._splits['valid'].inputs))
         if mode == 'train':
@@ -148,6 +150,10 @@ class PopulationExperiment(AbstractExperiment):
                 self._validate(0, progress.print)
             else:
                 progress.print(f'going on from step {state.global_step}')
+            if trunks.sees_once(ours, self._game):  # With the trunk that was restored, if any.
+                bank = first(self._train_bank)
+                seen = trunks.seen_once(ours, self._game, first(self._population), bank)
+                self._train_bank = bcast_local_devices(seen)
             while state.global_step < ours.training_steps and not self.stopped:
                 count = self._steps_until_something(state.global_step)
                 scalars = self._advance(state.global_step, count)

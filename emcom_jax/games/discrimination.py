@@ -5,7 +5,7 @@ from ml_collections import ConfigDict
 
 from emcom_jax.agents.discrimination import Listener, See, Speaker, blind, make_sight
 from emcom_jax.agents.vision import PRECISIONS, STEMS, TRUNKS
-from emcom_jax.config import one_of, require
+from emcom_jax.config import get, one_of, require
 from emcom_jax.games import referential
 from emcom_jax.games.referential import Agents, ReferentialGame
 from emcom_jax.types import Source
@@ -51,3 +51,8 @@ def check(config: ConfigDict, source: Source) -> None:
         require(config, f'{at}.width', trunk.width >= 1, 'must be at least 1')
         require(config, f'{at}.stem', trunk.stem in STEMS, one_of(*STEMS))
         require(config, f'{at}.precision', trunk.precision in PRECISIONS, one_of(*PRECISIONS))
+        if trunk.weights is None:
+            continue
+        for key in ('speaker.groups', 'listener.groups', 'updates.reset.every'):
+            unset = get(config, key) is None or (key.startswith('up') and config.game.shared_trunk)
+            require(config, key, unset, f'must be unset with {at}.weights')

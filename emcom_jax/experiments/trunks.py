@@ -1,0 +1,137 @@
+"""Trunks that have learnt to see elsewhere: their weights, and what they see of the data once and
+for all."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from emcom_jax.agents.pretrained import to_haiku
+from emcom_jax.agents.weight_files import read_state_dict
+from emcom_jax.data.bank import make_bank
+from emcom_jax.evaluation.judging import make_draws
+from emcom_jax.evaluation.playing import see
+from emcom_jax.evaluation.setting import Setting, read_agents
+from emcom_jax.games import Game
+from emcom_jax.runtime.run_directory import RunDirectory
+from emcom_jax.types import Agent, Bank, Members, Population, Split, Tree
+
+_TRUNK = 'trunk'  # The first part of the paths of its modules.
+
+
+def with_weights(members: Members, config: ConfigDict, game: Game) -> Members:
+    """Puts the weights that `speaker.trunk.weights` and `listener.trunk.weights` name into the trunks
+    of a population (leaves [R, ...]), alike for all agents of the role.
+
+    Raises:
+      ValueError, OSError: weights that cannot be read, or do not fit.
+    """
+    found = {
+        role: _read(config[role].trunk)
+        for role in ('speaker', 'listener')
+        if config[role].trunk.weights is not None
+    }
+    if not found:
+        return members
+    assert isinstance(members, Population)  # Groups are refused, see `discrimination.check`.
+    if game.trunks == 'shared':
+        shared = members.shared
+        return members._replace(shared=shared._replace(agent=_placed(shared.agent, found['speaker'])))
+    changes: dict[str, Any] = {}
+    for role, trunk in found.items():
+        stack = getattr(members, f'{role}s')
+        changes[f'{role}s'] = stack._replace(agent=_placed(stack.agent, trunk))
+    if 'speaker' in found and members.targets:
+        changes['targets'] = jax.tree.map(jnp.copy, changes['speakers'].agent.params)
+    return members._replace(**changes)
+
+
+def _read(config: ConfigDict) -> Agent:
+    """The trunk in a weight file, or of the population of a run directory."""
+    if Path(config.weights).is_dir():
+        return _of_run(config.weights)
+    return Agent(*to_haiku(read_state_dict(config.weights), config))
+
+
+def _of_run(run_dir: str) -> Agent:
+    """The shared trunk of a run, or that of its first speaker; of its first replica."""
+    setting = Setting(RunDirectory(run_dir).load_config())
+    if setting.game.trunks == 'none':
+        raise ValueError(f'{run_dir} has no trunk: its agents see features')
+    role = 'shared' if setting.game.trunks == 'shared' else 'speakers'
+    _, agents = read_agents(run_dir, {role: setting.shapes()[role]})
+    first = jax.tree.map(lambda leaf: leaf[0] if role == 'shared' else leaf[0, 0], agents[role])
+    return Agent(*(_trunk_of(tree) for tree in first))
+
+
+def _trunk_of(tree: Tree) -> Tree:
+    return {path: leaves for path, leaves in tree.items() if path.split('/')[0] == _TRUNK}
+
+
+def _placed(stack: Agent, trunk: Agent) -> Agent:
+    """A stack of agents with that trunk in the place of theirs."""
+
+    def replaced(tree: Tree, new: Tree) -> Tree:
+        old = _trunk_of(tree)
+        if jax.tree.structure(old) != jax.tree.structure(new):
+            missing = sorted(old.keys() ^ new.keys())
+            raise ValueError(f'the weights are of another trunk: they differ in {missing[:3]}')
+
+        def fill(before: jax.Array, after: Any) -> jax.Array:
+            if before.shape[before.ndim - after.ndim :] != after.shape:
+                raise ValueError(
+                    f'the weights are of another trunk: one is {list(after.shape)}, not '
+                    f'{list(before.shape[before.ndim - after.ndim :])}'
+                )
+            return jnp.broadcast_to(jnp.asarray(after, before.dtype), before.shape)
+
+        return {**tree, **jax.tree.map(fill, old, new)}
+
+    return Agent(*map(replaced, stack, trunk))
+
+
+def frozen_in(config: ConfigDict, role: str) -> ConfigDict:
+    """The optimizer group of a role, which leaves frozen trunks of its agents alone."""
+    group = ConfigDict(config.optimizer[role].to_dict(), type_safe=False)
+    if role != 'shared' and config[role].trunk.frozen and not config.game.shared_trunk:
+        group.frozen = (*(group.frozen or ()), _TRUNK)
+    return group
+
+
+def sees_once(config: ConfigDict, game: Game) -> bool:
+    """Whether what agents see in training can be computed beforehand: trunks that stay as they are
+    and are the same in all replicas and for all agents of a role, of images without chance."""
+    alike = [config.speaker] if game.trunks == 'shared' else [config.speaker, config.listener]
+    return (
+        game.trunks != 'none'
+        and all(role.trunk.frozen for role in alike)
+        and (all(role.trunk.weights is not None for role in alike) or config.replicas == 1)
+        and (game.trunks == 'shared' or all(role.trunk.weights is not None for role in alike))
+        and config.game.views != 'augmented'
+        and config.game.input_noise == 0
+    )
+
+
+def seen_once(config: ConfigDict, game: Game, members: Members, bank: Bank) -> Bank:
+    """The bank of what the trunks of a population (leaves [R, ...]) see, in the place of images."""
+    one = jax.tree.map(lambda leaf: leaf[0], members)
+    clean = ConfigDict(config.evaluation.to_dict())
+    clean.input_noise = 0.0
+
+    def features(role: str) -> np.ndarray:
+        agents = jax.tree.map(lambda leaf: leaf[:1], getattr(one, f'{role}s').agent)
+
+        def views(agents: Agent, shared: Agent, bank: Bank) -> jax.Array:
+            return see(game, clean, role, agents, shared, bank, make_draws(0))[0]
+
+        return np.asarray(
+            jax.jit(views)(agents, one.shared.agent, bank._replace(partners=None))
+        )
+
+    heard = features('listener') if game.trunks == 'own' else None
+    split = Split(features('speaker'), {}, heard)
+    seen = make_bank(split, config.data.dtype)
+    return seen._replace(labels=bank.labels, partners=bank.partners)
