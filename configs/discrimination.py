@@ -49,6 +49,7 @@ SMALL = {
     'evaluation.num_candidates': (16, 128),
     'evaluation.batch_size': 256,
     'evaluation.metrics': ('accuracy', 'message_entropy', 'distinct_messages'),
+    'evaluation.noise_ladder': True,
 }
 
 ROLES = ('speaker', 'listener', 'shared')
@@ -75,6 +76,7 @@ IMAGENET = {
     'speaker.trunk.precision': 'bf16',
     'listener.projection_sizes': (2048, 2048),
     'evaluation.every': 5000,
+    'evaluation.noise_images': 384 * 128,
     **_optimizers(name='lars', learning_rate=2.4, weight_decay=1e-5, momentum=0.9),
 }
 
@@ -108,6 +110,7 @@ VARIANTS = {
         'evaluation.num_candidates': (4,),
         'evaluation.redraws': 2,
         'evaluation.batch_size': 8,
+        'evaluation.noise_images': 8,
         'evaluation.best_metric': 'accuracy@4',
     },
 }

@@ -15,6 +15,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         'evaluation.metrics': ('accuracy',),
         'evaluation.train': True,  # Information loss and co-adaptation are stated of each split.
         'evaluation.interventions': False,  # Listeners are asked by their own speakers alone.
+        'evaluation.noise_ladder': False,
     },
     'newcomer': {
         'training_steps': 2000,
@@ -28,6 +29,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         'evaluation.every': 0,
         'evaluation.metrics': ('accuracy',),
         'evaluation.interventions': False,
+        'evaluation.noise_ladder': False,
     },
 }
 

@@ -138,7 +138,7 @@ class Newcomer(EaseOfLearning):
         lines = read_lines(self._run.directory.metrics)
         (residents,) = (line for line in lines if line['split'] == 'residents')
         self._reached = np.array(residents['accuracy'], float)
-        return {'newcomer': metrics.over_replicas(self._stated())}
+        return self._on_noise() | {'newcomer': metrics.over_replicas(self._stated())}
 
     def _own_curves(self, accuracy: np.ndarray) -> np.ndarray:
         """Of each newcomer, the mean over the residents that it met [M, R, 1, K]."""

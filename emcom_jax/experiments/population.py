@@ -16,6 +16,7 @@ from emcom_jax import dynamics, groups, metrics, plans, population, steps
 from emcom_jax.data.bank import draw, make_augmentation
 from emcom_jax.evaluation.evaluator import Evaluator
 from emcom_jax.evaluation.interventions import Interventions
+from emcom_jax.evaluation.noise_ladder import NoiseLadder
 from emcom_jax.evaluation.setting import Setting, read_agents
 from emcom_jax.experiments import trunks
 from emcom_jax.experiments.validation import Validation
@@ -54,6 +55,7 @@ class PopulationExperiment(AbstractExperiment):
         self._game = self._setting.game
         self._evaluator = Evaluator(self._setting.games, config, self._own_listeners)
         self._interventions = Interventions(self._setting.games, config)
+        self._ladder = NoiseLadder(self._setting.games, config, self._own_listeners)
         self._splits = self._setting.source.splits
         self._banks: dict[str, Bank] = {}
         frozen = {
@@ -98,7 +100,17 @@ class PopulationExperiment(AbstractExperiment):
 
     def conclude(self) -> dict[str, Any]:
         """Returns what else the summary of a run should have, by the names of its sections."""
-        return {}
+        return self._on_noise()
+
+    def _on_noise(self) -> dict[str, Any]:
+        """The section of the noise ladder, if it was asked for."""
+        if not self._config.evaluation.noise_ladder:
+            return {}
+        replicas, bank, values = first(self._population), self._bank('test'), []
+        for number, seed in enumerate(self._seeds.tolist()):
+            record = self._ladder(_take(replicas, np.int32(number)), bank, seed)
+            values.append(metrics.noise_of(record, self._run.read_record('valid', number)))
+        return {'noise': metrics.over_replicas(values)}
 
     @property
     def best_step(self) -> int:
@@ -200,7 +212,9 @@ class PopulationExperiment(AbstractExperiment):
             if self._config.evaluation.interventions and not validates:
                 tampered = self._interventions(members, self._bank(split), seed)
                 values[-1] |= metrics.listening_of(tampered)
-        return metrics.over_replicas(values)
+        together = metrics.over_replicas(values)
+        # Constants, the same for all replicas: said once, at the end.
+        return together if validates else together | metrics.bounds_of(record)
 
     def _validate(self, step: int, show: Callable[[str], None]) -> bool:
         """Validates, and shows it; returns whether this is the best so far."""
