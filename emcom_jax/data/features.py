@@ -95,7 +95,7 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
     """Reads the arrays of an `.npz` by name, or that of an `.npy` under the name ''."""
     if not path.is_file():
         raise FileNotFoundError(
-            f'{path} was not found; data.path and data.listener_path must each be an .npz or .npy file.'
+            f'{path} was not found; data.path (or listener_path) must be an .npz or .npy file.'
         )
     try:
         content = np.load(path, allow_pickle=False)

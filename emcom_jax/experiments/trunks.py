@@ -23,8 +23,8 @@ _TRUNK = 'trunk'  # The first part of the paths of its modules.
 
 
 def with_weights(members: Members, config: ConfigDict, game: Game) -> Members:
-    """Puts the weights that `speaker.trunk.weights` and `listener.trunk.weights` name into the trunks
-    of a population (leaves [R, ...]), alike for all agents of the role.
+    """Puts the weights that `speaker.trunk.weights` and `listener.trunk.weights` name into the
+    trunks of a population (leaves [R, ...]), alike for all agents of the role.
 
     Raises:
       ValueError, OSError: weights that cannot be read, or do not fit.
@@ -39,7 +39,9 @@ def with_weights(members: Members, config: ConfigDict, game: Game) -> Members:
     assert isinstance(members, Population)  # Groups are refused, see `discrimination.check`.
     if game.trunks == 'shared':
         shared = members.shared
-        return members._replace(shared=shared._replace(agent=_placed(shared.agent, found['speaker'])))
+        return members._replace(
+            shared=shared._replace(agent=_placed(shared.agent, found['speaker']))
+        )
     changes: dict[str, Any] = {}
     for role, trunk in found.items():
         stack = getattr(members, f'{role}s')
@@ -76,7 +78,7 @@ def _placed(stack: Agent, trunk: Agent) -> Agent:
 
     def replaced(tree: Tree, new: Tree) -> Tree:
         old = _trunk_of(tree)
-        if jax.tree.structure(old) != jax.tree.structure(new):
+        if old.keys() != new.keys():
             missing = sorted(old.keys() ^ new.keys())
             raise ValueError(f'the weights are of another trunk: they differ in {missing[:3]}')
 
@@ -127,9 +129,7 @@ def seen_once(config: ConfigDict, game: Game, members: Members, bank: Bank) -> B
         def views(agents: Agent, shared: Agent, bank: Bank) -> jax.Array:
             return see(game, clean, role, agents, shared, bank, make_draws(0))[0]
 
-        return np.asarray(
-            jax.jit(views)(agents, one.shared.agent, bank._replace(partners=None))
-        )
+        return np.asarray(jax.jit(views)(agents, one.shared.agent, bank._replace(partners=None)))
 
     heard = features('listener') if game.trunks == 'own' else None
     split = Split(features('speaker'), {}, heard)
