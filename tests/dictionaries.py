@@ -30,17 +30,21 @@ NOUNS = {
 
 def write_dictionary(folder: Path, nouns: Mapping[str, Sequence[str]] = NOUNS) -> dict[str, int]:
     """Writes data.noun and index.noun of nouns with what each is directly a kind of; returns the
-    offset of each. Every synset has a second word."""
+    offset of each. A synset has 2 to 17 words, a number that is written to the base of 16."""
+    words = {
+        name: [lemma, f'{lemma}_so_called', *(f'{lemma}_{n}' for n in range(i % 16))]
+        for i, name in enumerate(nouns)
+        for lemma in [name.split('.')[0]]
+    }
 
     def line(name: str, offsets: Mapping[str, int]) -> str:
-        lemma = name.split('.')[0]
-        up = '@i' if lemma[0].isupper() else '@'
+        up = '@i' if name[0].isupper() else '@'
         pointers = [('#m', other) for other in list(nouns)[:1]]  # A member of it, to be ignored.
         pointers += [(up, kind) for kind in nouns[name]]
         pointers += [('~', other) for other, kinds in nouns.items() if name in kinds]
         stated = ''.join(f'{p} {offsets[other]:08} n 0000 ' for p, other in pointers)
-        words = f'02 {lemma} 0 {lemma}_so_called 1'
-        return f'{offsets[name]:08} 03 n {words} {len(pointers):03} {stated}| @ 00000000 n  \n'
+        said = f'{len(words[name]):02x} ' + ' '.join(f'{word} 0' for word in words[name])
+        return f'{offsets[name]:08} 03 n {said} {len(pointers):03} {stated}| @ 00000000 n  \n'
 
     offsets, at = {}, len(HEADER)
     for name in nouns:
@@ -48,9 +52,8 @@ def write_dictionary(folder: Path, nouns: Mapping[str, Sequence[str]] = NOUNS) -
         at += len(line(name, dict.fromkeys(nouns, 0)))
     senses: dict[str, dict[int, int]] = {}
     for name, offset in offsets.items():
-        lemma, _, sense = name.lower().split('.')
-        for word in (lemma, f'{lemma}_so_called'):
-            senses.setdefault(word, {})[int(sense)] = offset
+        for word in words[name]:
+            senses.setdefault(word.lower(), {})[int(name.split('.')[2])] = offset
     index = ''
     for word, found in sorted(senses.items()):
         count, synsets = len(found), ' '.join(f'{found[key]:08}' for key in sorted(found))
