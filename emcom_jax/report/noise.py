@@ -75,9 +75,7 @@ def draw(values: Mapping[str, Any], photo: np.ndarray | None = None) -> Figure:
     ax.set_xlim(-0.5, places[-1] + 0.5)
     ax.set_ylim(0, 1.02)
     ax.set_ylabel('accuracy', fontsize=8, color=INK)
-    ax.set_xlabel(
-        'noise from coarse to fine, then what is left of photographs', fontsize=8, color=INK
-    )
+    ax.set_xlabel('noise from coarse to fine, then what is left of images', fontsize=8, color=INK)
     ax.tick_params(labelsize=8, color=FAINT, labelcolor=INK, length=3)
     ax.spines[['top', 'right']].set_visible(False)
     ax.spines[['left', 'bottom']].set_color(FAINT)

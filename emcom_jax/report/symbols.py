@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from emcom_jax.metrics.semantics import symbol_counts
 from emcom_jax.report.curves import COLORS
@@ -26,7 +26,7 @@ DRAWS = 50  # Of uniform symbols, over which their sorted shares are averaged.
 
 GALLERY = """The symbols that the first speaker uses most often for validation images, and images
 that get them; beside them, if there are any, images of classes that were never seen in training,
-and get the same symbols. Understood is the mean accuracy of the listeners, with the most
+and get the same symbols. Accuracy is the mean of the listeners, with the most
 candidates. Of several replicas, the first is shown."""
 FREQUENCIES = """How often each symbol is used, the most frequent first (thick: the first speaker).
 Dashed is what as many uniform symbols would be, which are uneven by chance."""
@@ -56,10 +56,12 @@ def gallery(valid: EvalRecord, ood: EvalRecord | None = None, speaker: int = 0) 
     said = valid.messages[speaker, :, 0]
     common, _ = by_count(said)
     common = common[:ROWS]
-    blocks = [Block(valid.split, valid)] + ([Block(ood.split, ood)] if ood is not None else [])
+    blocks = [Block('Validation images', valid)]
+    if ood is not None:
+        blocks.append(Block('Images of classes never seen', ood))
     pitch = PITCH * _aspect(valid)
     block = TEXT + IMAGES * pitch
-    width = GAP + SYMBOL + len(blocks) * (GAP + block)
+    width = GAP + SYMBOL + len(blocks) * (GAP + block) + 0.2
     height = HEAD + len(common) * PITCH + 0.2
     figure = Figure(figsize=(TILE * width, TILE * height))
     ax = figure.add_axes((0, 0, 1, 1))
@@ -117,7 +119,7 @@ def _about(record: EvalRecord, speaker: int, rows: np.ndarray) -> list[tuple[str
         return [('never said', FAINT)]
     correct = record.correct[-1, speaker][:, rows].mean()
     share = len(rows) / record.messages.shape[1]
-    lines = [(f'{len(rows)}×, {share:.1%}; understood {correct:.2f}', INK)]
+    lines = [(f'{len(rows)}×, {share:.1%}; accuracy {correct:.2f}', INK)]
     if 'class' in record.labels and record.labels['class'].ndim == 1:
         names = record.synsets.get('class')
         values, counts = by_count(record.labels['class'][rows])
@@ -148,7 +150,7 @@ def frequencies(records: Sequence[EvalRecord]) -> Figure:
     Args:
       records: of splits, of messages of one symbol; a thin line for each speaker.
     """
-    figure = Figure(figsize=(5.6, 3.7), layout='constrained')
+    figure = Figure(figsize=(6.4, 3.8), layout='constrained')
     ax = figure.add_subplot()
     for record, shade in zip(records, COLORS, strict=False):
         examples = record.messages.shape[1]
@@ -172,7 +174,8 @@ def frequencies(records: Sequence[EvalRecord]) -> Figure:
     ax.set_xlabel('rank of the symbol', fontsize=8, color=INK)
     ax.set_ylabel('share of the images', fontsize=8, color=INK)
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(LogLocator(10))
+        axis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda x, _: f'{x:,g}'))
         axis.set_minor_formatter(NullFormatter())
     ax.tick_params(which='both', labelsize=8, color=LINE, labelcolor=INK, length=3)
     ax.spines[['top', 'right']].set_visible(False)
