@@ -172,7 +172,14 @@ def run_dir(tmp_path):
     noise |= {'accuracy_valid@4': 0.5, 'ratio_gaussian@4': 0.5, 'accuracy_grid_2@4': 0.375}
     write_json(
         tmp_path / 'summary.json',
-        {'step': 200, 'best_step': 100, 'test': values, 'valid': values, 'noise': noise},
+        {
+            'step': 200,
+            'best_step': 100,
+            'stopped': '',
+            'test': values,
+            'valid': values,
+            'noise': noise,
+        },
     )
     return tmp_path
 
@@ -211,5 +218,9 @@ def test_curves_have_the_ceiling_of_each_number_of_candidates():
 
     figure = curves.learning_curves(LINES, ceiling=lambda count: 1.6 / count)
     assert dashed(figure) == [0.8, 0.2]
+    # The panel reaches up to it.
+    low = [{**LINES[0], 'step': step, 'accuracy@2_ci95': [0.1, 0.2]} for step in (0, 9)]
+    low[1] |= {'accuracy@2': 0.15}
+    figure = curves.learning_curves(low, ceiling=lambda count: 1.6 / count)
     assert figure.axes[0].get_ylim()[1] >= 0.8
     assert dashed(curves.learning_curves(LINES)) == []
