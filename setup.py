@@ -43,4 +43,5 @@ setup(
         'tensorflow-datasets>=4.9.7',
         'tqdm',
     ],
+    extras_require={'wordnet': ['nltk']},  # For its data, which it downloads.
 )

@@ -300,6 +300,7 @@ class EvalRecord(NamedTuple):
         mean of their probabilities.
     listener_meanings: [N, D'] float32, of images, what the first listener makes of them; else None.
     images: [M, h, w, 3] uint8, the first M of the referents made small, if they are images.
+    synsets: label name -> the WordNet name of each of its values; empty where they are not known.
     """
 
     split: str
@@ -317,6 +318,7 @@ class EvalRecord(NamedTuple):
     vote: np.ndarray
     listener_meanings: np.ndarray | None = None
     images: np.ndarray | None = None
+    synsets: dict[str, tuple[str, ...]] = {}
 
 
 class InterventionRecord(NamedTuple):

@@ -1,6 +1,7 @@
 """What tests share: strict JAX on the CPU, and a world so small that compiling it is the cost."""
 
 import itertools
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -11,9 +12,13 @@ jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_disable_most_optimizations', True)
 
+# No test finds a WordNet that it has not asked for: all machines are alike.
+os.environ['WNSEARCHDIR'] = 'no-wordnet'
+
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from dictionaries import write_dictionary  # noqa: E402
 from ml_collections import ConfigDict  # noqa: E402
 
 from emcom_jax import config as config_lib  # noqa: E402
@@ -150,6 +155,13 @@ def make_record(
         loss=rng.random(plays, dtype=np.float32),
         vote=rng.integers(0, 2, (len(candidates), speakers, examples)).astype(np.float32),
     )
+
+
+@pytest.fixture
+def small_wordnet(tmp_path, monkeypatch) -> dict[str, int]:
+    """A WordNet of twelve nouns, the only one to be found; name -> offset."""
+    monkeypatch.setenv('WNSEARCHDIR', str(tmp_path / 'wordnet'))
+    return write_dictionary(tmp_path / 'wordnet')
 
 
 @pytest.fixture(scope='session')

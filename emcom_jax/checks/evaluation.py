@@ -119,6 +119,7 @@ def _example_record(config: ConfigDict, source: Source, several: bool) -> EvalRe
         correct=played,
         loss=played,
         vote=played[:, :, 0],
+        synsets=source.synsets or {},
     )
 
 

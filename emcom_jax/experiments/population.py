@@ -194,6 +194,7 @@ class PopulationExperiment(AbstractExperiment):
         for number, seed in enumerate(self._seeds.tolist()):
             members = _take(replicas, np.int32(number))
             record = self._evaluator(members, self._bank(split), split, step, seed)
+            record = record._replace(synsets=self._setting.source.synsets or {})
             self._run.keep_record(record, number)
             values.append(_measure(record, self._config))
             if self._config.evaluation.interventions and not validates:

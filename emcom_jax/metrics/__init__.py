@@ -20,10 +20,11 @@ from emcom_jax.metrics import (
     language,
     records,
     segmentation,
+    semantics,
     signalling,
 )
 from emcom_jax.metrics.abbreviation import meaning_abbreviation, message_abbreviation
-from emcom_jax.metrics.accuracy import bootstrap_interval
+from emcom_jax.metrics.accuracy import bootstrap_interval, symbol_ceiling
 from emcom_jax.metrics.compositionality import (
     concept_best_matching,
     context_independence,
@@ -37,6 +38,7 @@ from emcom_jax.metrics.information import (
     adjusted_mutual_information,
     conditional_entropy,
     entropy,
+    expected_mutual_information,
     message_entropy,
     mutual_information,
     normalized_mutual_information,
@@ -47,7 +49,15 @@ from emcom_jax.metrics.information import (
 from emcom_jax.metrics.language import topographic_similarity, topographic_similarity_p
 from emcom_jax.metrics.listening import listening_of
 from emcom_jax.metrics.references import compare
+from emcom_jax.metrics.representations import representation_similarity
 from emcom_jax.metrics.segmentation import branching_entropy, word_boundaries
+from emcom_jax.metrics.semantics import (
+    expected_normalized_mutual_information,
+    expected_wordnet_similarity,
+    symbol_counts,
+    top_share,
+    wordnet_similarity,
+)
 from emcom_jax.metrics.signalling import speaker_consistency, symbol_information
 from emcom_jax.tables import look_up
 from emcom_jax.types import EvalRecord
@@ -85,6 +95,9 @@ METRICS: dict[str, Metric] = {
     'speaker_consistency': Metric(signalling.speaker_consistency_of, SYMBOLS),
     'positive_signalling': Metric(signalling.positive_signalling_of, SYMBOLS),
     'mutual_information': Metric(information.mutual_information_of, SYMBOLS),
+    'normalized_mutual_information': Metric(semantics.normalized_mutual_information_of, SYMBOLS),
+    'wordnet_similarity': Metric(semantics.wordnet_similarity_of, SYMBOLS),
+    'symbol_frequencies': Metric(semantics.symbol_frequencies_of, SYMBOLS),
     'distinct_messages': Metric(information.distinct_messages_of, SYMBOLS),
     'abbreviation': Metric(abbreviation.abbreviation_of, SYMBOLS),
 }
@@ -179,6 +192,9 @@ __all__ = [
     'conditional_entropy',
     'context_independence',
     'entropy',
+    'expected_mutual_information',
+    'expected_normalized_mutual_information',
+    'expected_wordnet_similarity',
     'limited',
     'listening_of',
     'meaning_abbreviation',
@@ -192,10 +208,15 @@ __all__ = [
     'position_entropy',
     'positional_disentanglement',
     'redundancy',
+    'representation_similarity',
     'speaker_consistency',
+    'symbol_ceiling',
+    'symbol_counts',
     'symbol_information',
+    'top_share',
     'topographic_similarity',
     'topographic_similarity_p',
     'tree_reconstruction_error',
     'word_boundaries',
+    'wordnet_similarity',
 ]

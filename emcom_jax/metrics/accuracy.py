@@ -1,5 +1,6 @@
 """Success: how often listeners find what speakers talk about."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -37,6 +38,34 @@ def voting_of(record: EvalRecord) -> dict[str, float]:
             result[f'accuracy_vote{suffix}'] = float(vote.mean(dtype=np.float64))
             result[f'accuracy_average{suffix}'] = float(correct.mean(dtype=np.float64))
     return result
+
+
+def symbol_ceiling(vocab_size: int, num_candidates: int) -> float:
+    """The accuracy that one symbol of V allows at best among C candidates: V/C (1 - (1 - 1/V)^C).
+
+    Candidates with one symbol are alike to a listener, which can be right of one of them: of each
+    symbol that some candidate has, so its accuracy is at most their number over C. The V symbols
+    are used alike at best; a symbol is then no candidate's with probability (1 - 1/V)^C, if
+    candidates are drawn independently. (From a split of N without replacement the ceiling is higher
+    by a little: the (N/V - 1) others with the target's symbol come up less often.)
+
+    Args:
+      vocab_size: V, or V^T for all messages of T symbols.
+      num_candidates: C; guessing has 1/C.
+
+    Returns:
+      In [1/C, 1].
+    """
+    if vocab_size < 1 or num_candidates < 1:
+        raise ValueError(
+            f'a ceiling needs at least one symbol and one candidate, got {vocab_size} and '
+            f'{num_candidates}.'
+        )
+    if vocab_size == 1:
+        return 1 / num_candidates
+    # Without cancellation: 1 - 1/V is 1 for large V.
+    used = -math.expm1(num_candidates * math.log1p(-1 / vocab_size))
+    return min(1.0, vocab_size / num_candidates * used)
 
 
 def bootstrap_interval(

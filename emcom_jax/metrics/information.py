@@ -72,6 +72,19 @@ def adjusted_mutual_information(symbols: np.ndarray, labels: np.ndarray) -> floa
     return float(adjusted_mutual_info_score(labels, symbols, average_method='arithmetic'))
 
 
+def expected_mutual_information(x: np.ndarray, y: np.ndarray) -> float:
+    """The mean of I(x; y) over all permutations of y, in bits, of int [N] and int [N].
+
+    Hypergeometric (Vinh, Epps & Bailey 2010), by scikit-learn. Of unrelated uniform variables about
+    (values of x - 1)(values of y - 1) / (2 N ln 2).
+    """
+    from sklearn.metrics.cluster import contingency_matrix
+    from sklearn.metrics.cluster import expected_mutual_information as in_nats
+
+    x, y = arguments.aligned(x, y)
+    return float(in_nats(contingency_matrix(y, x, sparse=True), len(x)) / np.log(2))
+
+
 def position_entropy(messages: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
     """Entropy in bits of the symbols at each position, of int [N, T] and int [N] (None: all T).
 

@@ -46,6 +46,13 @@ def check(record: EvalRecord) -> None:
                 f'{name} of an evaluation record must begin with {leading[name]}, got '
                 f'{array.shape}.'
             )
+    for label, names in record.synsets.items():
+        values = record.labels.get(label, np.zeros(0))
+        if values.size and not 0 <= values.min() <= values.max() < len(names):
+            raise ValueError(
+                f'synsets[{label!r}] of an evaluation record must name all values of that label, '
+                f'got {len(names)} names and values from {values.min()} to {values.max()}.'
+            )
     rank = 3 if record.kind == 'symbols' else 4
     if record.messages.ndim != rank:
         raise ValueError(
@@ -76,7 +83,8 @@ def save(record: EvalRecord, path: str | os.PathLike) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = record._asdict() | {f'labels/{name}': v for name, v in record.labels.items()}
-    del arrays['labels']
+    arrays |= {f'synsets/{name}': np.array(v, np.str_) for name, v in record.synsets.items()}
+    del arrays['labels'], arrays['synsets']
     arrays = {name: array for name, array in arrays.items() if array is not None}
     partial = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
@@ -101,11 +109,14 @@ def load(path: str | os.PathLike) -> EvalRecord:
         # Opened here, since NumPy leaves a damaged archive open.
         with open(path, 'rb') as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        labels = {
-            name.removeprefix('labels/'): arrays.pop(name)
-            for name in list(arrays)
-            if name.startswith('labels/')
-        }
+        labels, synsets = (
+            {
+                name.removeprefix(prefix): arrays.pop(name)
+                for name in list(arrays)
+                if name.startswith(prefix)
+            }
+            for prefix in ('labels/', 'synsets/')
+        )
         arrays.setdefault('variable_length', _ends(arrays))
         record = EvalRecord(
             split=str(arrays.pop('split')),
@@ -115,6 +126,7 @@ def load(path: str | os.PathLike) -> EvalRecord:
             variable_length=bool(arrays.pop('variable_length')),
             num_candidates=tuple(arrays.pop('num_candidates').tolist()),
             labels=labels,
+            synsets={name: tuple(names.tolist()) for name, names in synsets.items()},
             **arrays,
         )
         check(record)

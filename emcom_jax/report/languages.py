@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from emcom_jax.metrics import METRICS, compute, records, references
+from emcom_jax.metrics import METRICS, compute, records, references, wordnet
 from emcom_jax.types import EvalRecord
 
 MAX_EXAMPLES = 1_000  # More are sampled: every metric is computed some twenty times.
 METRICS_OF_LANGUAGE = tuple(name for name, one in METRICS.items() if one.kinds == ('symbols',))
+NEEDS_WORDNET = ('wordnet_similarity',)
 ORDER = ('emergent', 'untrained', 'random', 'permuted', 'holistic', 'compositional')
 
 
@@ -18,7 +19,10 @@ def compare(record: EvalRecord, untrained: EvalRecord | None) -> dict[str, dict[
       untrained: before any training, if it is known.
     """
     record = records.sample(record, MAX_EXAMPLES)
-    table = references.compare(record, METRICS_OF_LANGUAGE)
+    names = [name for name in METRICS_OF_LANGUAGE if name not in NEEDS_WORDNET]
+    if wordnet.installed():  # A report is made without it, too.
+        names += NEEDS_WORDNET
+    table = references.compare(record, names)
     if untrained is not None:
-        table['untrained'] = compute(records.sample(untrained, MAX_EXAMPLES), METRICS_OF_LANGUAGE)
+        table['untrained'] = compute(records.sample(untrained, MAX_EXAMPLES), names)
     return {language: table[language] for language in ORDER if language in table}
