@@ -156,6 +156,10 @@ def _base() -> ConfigDict:
         # of the same object or class: same | augmented | viewpoint | same_class
         'views': 'same',
         'augmentation': _augmentation(),
+        # Who is in a batch with whom: random, neighbours (in what is seen), or the name of a label
+        # (class, object, ...) that hard distractors share with the target ...
+        'distractors': 'random',
+        'together': 8,  # ... so many of whom come together.
         'shared_trunk': True,  # discrimination: one trunk for all agents, the speakers'.
     }
     config.channel = {
@@ -198,6 +202,7 @@ def _base() -> ConfigDict:
         'listener': {
             'name': 'info_nce',  # info_nce | classification | multi_classification
             'num_distractors': placeholder(int),  # None: all others of the batch.
+            'memory': 0,  # discrimination: candidates of earlier steps that are distractors, too.
             'temperature': 0.1,
             'across_devices': True,  # Candidates from all devices, not only its own.
             'label': 'class',  # classification, multi_classification: which label to name.
@@ -245,6 +250,7 @@ def _base() -> ConfigDict:
     config.evaluation = {
         'every': 500,  # Steps between validations; 0: only at the end.
         'num_candidates': (16, 128),
+        'distractors': 'random',  # random | hard: those of game.distractors.
         'redraws': 5,  # Draws of candidates that an accuracy is averaged over.
         'batch_size': 1024,
         'metrics': (

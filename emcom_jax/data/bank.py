@@ -12,10 +12,15 @@ from emcom_jax.types import Array, Bank, Batch, Key, Partners, Sight, Split
 
 _VALUES = 2**27  # Of a memory map, read at a time.
 _PIXEL = 255  # The largest value of an image as stored.
+NEIGHBOURS = 32  # At most, in a group of those nearest to each other.
 
 
 def make_bank(
-    split: Split, dtype: str, standard: Split | None = None, partners: str | None = None
+    split: Split,
+    dtype: str,
+    standard: Split | None = None,
+    partners: str | None = None,
+    rivals: str | None = None,
 ) -> Bank:
     """Puts a split on the default device: features [N, D] as `dtype`, images as they are.
 
@@ -23,6 +28,8 @@ def make_bank(
         its mean there, over its standard deviation there; a feature that hardly varies is divided
         by a tenth of the average.
     partners: the label of which listeners see another example with the same value than the speaker.
+    rivals: the label of which examples with the same value are distractors of each other, or
+        'neighbours' for those nearest in what speakers see.
 
     Raises:
       ValueError: the dtype cannot hold the features, or there is no such label.
@@ -37,7 +44,40 @@ def make_bank(
         labels=labels,
         listener_sight=heard,
         partners=None if partners is None else group_by(split.labels[partners]),
+        rivals=None if rivals is None else group_by(_rivals(split, rivals)),
     )
+
+
+def _rivals(split: Split, name: str) -> np.ndarray:
+    if name != 'neighbours':
+        return split.labels[name]
+    inputs = np.asarray(split.inputs)
+    if inputs.ndim == 4:  # Each image as 8 x 8 patches of its mean colour.
+        side = inputs.shape[1] // 8
+        cut = inputs[:, : 8 * side, : 8 * side]
+        inputs = cut.reshape(len(cut), 8, side, 8, side, 3).mean(axis=(2, 4))
+    return neighbourhoods(inputs.reshape(len(inputs), -1), NEIGHBOURS)
+
+
+def neighbourhoods(points: np.ndarray, size: int) -> np.ndarray:
+    """Groups points [N, D] with others near them: int [N], the number of the group of each.
+
+    A k-d tree (Bentley 1975): groups are halved at the median of the coordinate that varies most,
+    until they have at most `size` members, of which there are then more than half as many.
+    """
+    groups, done = [np.arange(len(points))], []
+    while groups:
+        rows = groups.pop()
+        if len(rows) <= size:
+            done.append(rows)
+            continue
+        column = points[rows].astype(np.float64).var(axis=0).argmax()
+        order = rows[np.argsort(points[rows, column], kind='stable')]
+        groups += [order[: len(rows) // 2], order[len(rows) // 2 :]]
+    labels = np.zeros(len(points), np.int64)
+    for number, rows in enumerate(done):
+        labels[rows] = number
+    return labels
 
 
 def _make_sight(inputs: np.ndarray, dtype: str, standard: np.ndarray | None) -> Sight:
@@ -72,6 +112,11 @@ def make_augmentation(config: Any) -> Augmentation | None:
     if not settings.pop('crop'):
         settings['crop_scale'] = None
     return Augmentation(**settings)
+
+
+def rival_label(config: Any) -> str | None:
+    """The label by which `make_bank` should group rivals; config: the game group."""
+    return None if config.distractors == 'random' else config.distractors
 
 
 def partner_label(config: Any) -> str | None:
@@ -111,6 +156,7 @@ def draw(
     noise: float,
     axis_name: str | None,
     augmentation: Augmentation | None = None,
+    together: int = 1,
 ) -> Batch:
     """Draws the batch of a step: this device's part of it.
 
@@ -125,6 +171,9 @@ def draw(
       batch_size: over all devices; at most N.
       noise, augmentation: see `look_at`.
       axis_name: of the devices, or None for one.
+      together: how many rivals come together, of a bank that has some: the first of each so many
+        examples is drawn as said above, the others from its group (which then may repeat). Divides
+        the batch of a device.
     """
     order_key, view_key = jax.random.split(key)
     size = bank.size
@@ -134,8 +183,25 @@ def draw(
         position = jax.lax.axis_index(axis_name) * local + jnp.arange(local)
     batches = size // batch_size
     place = (step % batches) * batch_size + position
-    rows = draws.permuted(jax.random.fold_in(order_key, step // batches), place, size)
-    return look_at(bank, rows, position, jax.random.fold_in(view_key, step), noise, augmentation)
+    first = position // together * together - position  # Where the first of its rivals stands.
+    rows = draws.permuted(jax.random.fold_in(order_key, step // batches), place + first, size)
+    key = jax.random.fold_in(view_key, step)
+    if bank.rivals is not None and together > 1:
+        rows = _rival(bank.rivals, rows, position, jax.random.fold_in(key, 2), together)
+    return look_at(bank, rows, position, key, noise, augmentation)
+
+
+def _rival(rivals: Partners, rows: Array, position: Array, key: Key, together: int) -> Array:
+    """Of each row, the member of its group that stands so many steps after it as `position` does
+    after the first; steps are drawn for each group, so that its members meet others each time."""
+    start, size = rivals.start[rows], rivals.size[rows]
+
+    def stride(key: Key, size: Array) -> Array:
+        return jax.random.randint(key, (), 1, 1 + jnp.maximum((size - 1) // (together - 1), 1))
+
+    strides = jax.vmap(stride)(draws.example_keys(key, position // together), size)
+    steps = position % together * strides
+    return rivals.order[start + (rivals.place[rows] - start + steps) % size]
 
 
 def look_at(

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from emcom_jax import data
 from emcom_jax.architectures import combinations, has_groups, spans
 from emcom_jax.checks import check
-from emcom_jax.data.bank import look_at, make_bank, partner_label
+from emcom_jax.data.bank import look_at, make_bank, partner_label, rival_label
 from emcom_jax.games import AXIS, GAMES, Game, Games
 from emcom_jax.runtime.checkpoints import read_checkpoint
 from emcom_jax.runtime.run_directory import RunDirectory
@@ -51,7 +51,8 @@ class Setting:
         chosen = look_up((source or self.source).splits, split, 'split')
         config = self.config.data
         standard = self.source.splits['train'] if config.standardize else None
-        return make_bank(chosen, config.dtype, standard, partner_label(self.config.game))
+        game = self.config.game
+        return make_bank(chosen, config.dtype, standard, partner_label(game), rival_label(game))
 
     def shapes(self) -> dict[str, Tree]:
         """The stacks of 'speakers' [S, ...] and 'listeners' [L, ...], and a 'shared' trunk if there

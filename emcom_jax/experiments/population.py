@@ -287,6 +287,7 @@ class PopulationExperiment(AbstractExperiment):
             noise=config.game.input_noise,
             axis_name=AXIS,
             augmentation=make_augmentation(config.game),
+            together=1 if config.game.distractors == 'random' else config.game.together,
         )
         plays = None if phases is None else phases.plays
         made = steps.make_steps(communicate, periodic, draw_batch, self._over_replicas, plays)

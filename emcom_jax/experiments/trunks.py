@@ -134,4 +134,4 @@ def seen_once(config: ConfigDict, game: Game, members: Members, bank: Bank) -> B
     heard = features('listener') if game.trunks == 'own' else None
     split = Split(features('speaker'), {}, heard)
     seen = make_bank(split, config.data.dtype)
-    return seen._replace(labels=bank.labels, partners=bank.partners)
+    return seen._replace(labels=bank.labels, partners=bank.partners, rivals=bank.rivals)
