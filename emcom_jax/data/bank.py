@@ -1,5 +1,6 @@
 """A split on the device, and the batches drawn from it inside compiled code."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -8,17 +9,20 @@ import numpy as np
 
 from emcom_jax import draws
 from emcom_jax.data.augmentation import Augmentation, augment
-from emcom_jax.types import Array, Bank, Batch, Key, Partners, Sight, Split
+from emcom_jax.types import Array, Bank, Batch, Key, Partners, Sight, Source, Split
+
+Channels = tuple[tuple[float, ...], tuple[float, ...]]  # Means and deviations.
 
 _VALUES = 2**27  # Of a memory map, read at a time.
 _PIXEL = 255  # The largest value of an image as stored.
+_SAMPLE = 4096  # Images, whose mean and deviation stand for those of all.
 NEIGHBOURS = 32  # At most, in a group of those nearest to each other.
 
 
 def make_bank(
     split: Split,
     dtype: str,
-    standard: Split | None = None,
+    standard: Split | Channels | None = None,
     partners: str | None = None,
     rivals: str | None = None,
 ) -> Bank:
@@ -26,7 +30,7 @@ def make_bank(
 
     standard: if given (the training split), agents see each feature (of images: each channel) less
         its mean there, over its standard deviation there; a feature that hardly varies is divided
-        by a tenth of the average.
+        by a tenth of the average. Or of images, these means and deviations of the channels.
     partners: the label of which listeners see another example with the same value than the speaker.
     rivals: the label of which examples with the same value are distractors of each other, or
         'neighbours' for those nearest in what speakers see.
@@ -35,12 +39,14 @@ def make_bank(
       ValueError: the dtype cannot hold the features, or there is no such label.
     """
     labels = {name: jnp.asarray(values) for name, values in split.labels.items()}
+    own, others = standard, standard
+    if isinstance(standard, Split):
+        own, others = standard.inputs, standard.listener_inputs
     heard = None
     if split.listener_inputs is not None:
-        others = None if standard is None else standard.listener_inputs
         heard = _make_sight(split.listener_inputs, dtype, others)
     return Bank(
-        sight=_make_sight(split.inputs, dtype, None if standard is None else standard.inputs),
+        sight=_make_sight(split.inputs, dtype, own),
         labels=labels,
         listener_sight=heard,
         partners=None if partners is None else group_by(split.labels[partners]),
@@ -80,19 +86,51 @@ def neighbourhoods(points: np.ndarray, size: int) -> np.ndarray:
     return labels
 
 
-def _make_sight(inputs: np.ndarray, dtype: str, standard: np.ndarray | None) -> Sight:
-    inputs = np.asarray(inputs)
+def _make_sight(inputs: Any, dtype: str, standard: Any) -> Sight:
+    inputs = np.asarray(inputs)  # Decodes images.
     if inputs.ndim == 2:
         with np.errstate(over='ignore'):
             inputs = inputs.astype(dtype, copy=False)
         if not all(np.isfinite(block).all() for block in _blocks(inputs)):
             raise ValueError(f'data.dtype={dtype!r} cannot hold all features: use float32')
+    return Sight(*map(jnp.asarray, (inputs, *_units(inputs, standard))))
+
+
+def _units(inputs: Any, standard: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Deviation, shift and scale of a `Sight`."""
     _, deviation = _moments(inputs)
-    shift, scale = np.zeros_like(deviation), np.ones_like(deviation)
-    if standard is not None:
-        shift, scale = _moments(standard)
-        scale = np.maximum(scale, 0.1 * max(scale.mean(), 1e-6))
-    return Sight(*map(jnp.asarray, (inputs, deviation, shift, scale)))
+    if standard is None:
+        return deviation, np.zeros_like(deviation), np.ones_like(deviation)
+    if isinstance(standard, tuple):
+        shift, scale = (np.array(values, np.float32) for values in standard)
+        return deviation, shift, scale
+    shift, scale = _moments(standard)
+    return deviation, shift, np.maximum(scale, 0.1 * max(scale.mean(), 1e-6))
+
+
+def is_streamed(config: Any, source: Source) -> bool:
+    """Whether training images are too large for a device; config: the whole one."""
+    inputs = source.splits['train'].inputs
+    return inputs.ndim == 4 and inputs.nbytes > config.data.most_bytes
+
+
+def make_feed(
+    split: Split, standard: Split | Channels | None
+) -> Callable[[Mapping[str, np.ndarray], int], Bank]:
+    """Makes the function that makes of a batch of a `Stream` the banks of `devices` devices, leaves
+    [devices, ...], each with its part of the images; for `draw_all`."""
+    own = standard.inputs if isinstance(standard, Split) else standard
+    units = _units(split.inputs, own)
+
+    def bank(batch: Mapping[str, np.ndarray], devices: int) -> Bank:
+        def parts(values: np.ndarray) -> np.ndarray:
+            return values.reshape(devices, -1, *values.shape[1:])
+
+        labels = {name: parts(batch[name]) for name in split.labels}
+        same = (np.repeat(unit[None], devices, axis=0) for unit in units)
+        return Bank(Sight(parts(batch['images']), *same), labels)  # type: ignore[arg-type]
+
+    return bank
 
 
 def group_by(labels: np.ndarray) -> Partners:
@@ -131,8 +169,10 @@ def _blocks(inputs: np.ndarray) -> list[np.ndarray]:
 
 def _moments(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each feature (of each channel of images, of which pixels count
-    from 0 to 1), summed in float64 by blocks (the inputs may be a memory map that is larger than
-    memory)."""
+    from 0 to 1, in so many images), summed in float64 by blocks (the inputs may be a memory map that
+    is larger than memory)."""
+    if inputs.ndim == 4 and len(inputs) > _SAMPLE:
+        inputs = inputs[np.linspace(0, len(inputs) - 1, _SAMPLE).astype(int)]
     count = 0
     total = np.zeros(inputs.shape[-1])
     squares = np.zeros(inputs.shape[-1])
@@ -177,10 +217,7 @@ def draw(
     """
     order_key, view_key = jax.random.split(key)
     size = bank.size
-    position = jnp.arange(batch_size)
-    if axis_name is not None:
-        local = batch_size // jax.lax.axis_size(axis_name)
-        position = jax.lax.axis_index(axis_name) * local + jnp.arange(local)
+    position = _positions(batch_size, axis_name)
     batches = size // batch_size
     place = (step % batches) * batch_size + position
     first = position // together * together - position  # Where the first of its rivals stands.
@@ -189,6 +226,31 @@ def draw(
     if bank.rivals is not None and together > 1:
         rows = _rival(bank.rivals, rows, position, jax.random.fold_in(key, 2), together)
     return look_at(bank, rows, position, key, noise, augmentation)
+
+
+def draw_all(
+    bank: Bank,
+    key: Key,
+    step: Array,
+    batch_size: int,
+    noise: float,
+    axis_name: str | None,
+    augmentation: Augmentation | None = None,
+) -> Batch:
+    """The batch of a step of which each device has its part, and nothing else, in its bank; see
+    `draw` for the rest."""
+    _, view_key = jax.random.split(key)
+    position = _positions(batch_size, axis_name)
+    key = jax.random.fold_in(view_key, step)
+    return look_at(bank, jnp.arange(bank.size), position, key, noise, augmentation)
+
+
+def _positions(batch_size: int, axis_name: str | None) -> Array:
+    """Where the examples of this device stand in the batch of the whole step."""
+    if axis_name is None:
+        return jnp.arange(batch_size)
+    local = batch_size // jax.lax.axis_size(axis_name)
+    return jax.lax.axis_index(axis_name) * local + jnp.arange(local)
 
 
 def _rival(rivals: Partners, rows: Array, position: Array, key: Key, together: int) -> Array:
