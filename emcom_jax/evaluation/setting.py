@@ -10,7 +10,8 @@ from emcom_jax import data
 from emcom_jax.architectures import combinations, has_groups, spans
 from emcom_jax.checks import check
 from emcom_jax.data.augmentation import IMAGENET, PLAIN
-from emcom_jax.data.bank import Channels, look_at, make_bank, partner_label, rival_label
+from emcom_jax.data.bank import Channels, make_bank, partner_label, rival_label
+from emcom_jax.data.batches import look_at
 from emcom_jax.games import AXIS, GAMES, Game, Games
 from emcom_jax.runtime.checkpoints import read_checkpoint
 from emcom_jax.runtime.run_directory import RunDirectory

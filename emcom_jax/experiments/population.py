@@ -13,7 +13,8 @@ from jaxline.experiment import AbstractExperiment
 from ml_collections import ConfigDict
 
 from emcom_jax import dynamics, groups, metrics, plans, population, steps
-from emcom_jax.data.bank import draw, draw_all, is_streamed, make_augmentation
+from emcom_jax.data.bank import is_streamed
+from emcom_jax.data.batches import draw, draw_all, make_augmentation
 from emcom_jax.evaluation.evaluator import Evaluator
 from emcom_jax.evaluation.interventions import Interventions
 from emcom_jax.evaluation.setting import Setting, read_agents
