@@ -6,13 +6,14 @@ visual processor emerging on the side), NeurIPS 2021.
     python -m emcom_jax.main --config=configs/discrimination.py            small, on drawn scenes
     python -m emcom_jax.main --config=configs/discrimination.py:VARIANT
 
-    debug         seconds; combines with the others: debug,no_augmentation
+    debug            seconds; combines with the others: debug,no_augmentation
     no_augmentation  both agents see the image as it is
-    viewpoint     the listener sees the object from elsewhere
-    same_class    the listener sees another example of the class
-    separate      a trunk for each agent
-    photos        crops of nine photographs
-    imagenet      the paper's recipe: ResNet-50, 2,048 symbols, 16 x 128 images, LARS, 100 epochs
+    viewpoint        the listener sees the object from elsewhere
+    same_class       the listener sees another example of the class
+    separate         a trunk for each agent
+    wordnet          WNSim besides nMI; needs WordNet
+    photos           crops of nine photographs
+    imagenet         the paper's recipe: ResNet-50, 2,048 symbols, 16 x 128 images, LARS, 100 epochs
 
 One symbol is said of an image and understood among all others of the batch.
 """
@@ -20,6 +21,14 @@ One symbol is said of an image and understood among all others of the batch.
 from ml_collections import ConfigDict
 
 from emcom_jax import config as config_lib
+
+METRICS = (
+    'accuracy',
+    'message_entropy',
+    'distinct_messages',
+    'normalized_mutual_information',
+    'symbol_frequencies',
+)
 
 SMALL = {
     'training_steps': 10_000,
@@ -34,7 +43,7 @@ SMALL = {
     'speaker.trunk.name': 'resnet10',
     'speaker.trunk.width': 16,
     'speaker.trunk.stem': 'small',
-    'speaker.trunk.max_pool': False,
+    'speaker.trunk.max_pool': True,
     'speaker.head': 'policy',
     'listener.projection_sizes': (256, 256),
     'loss.speaker.name': 'pathwise',
@@ -48,7 +57,7 @@ SMALL = {
     'evaluation.every': 1000,
     'evaluation.num_candidates': (16, 128),
     'evaluation.batch_size': 256,
-    'evaluation.metrics': ('accuracy', 'message_entropy', 'distinct_messages'),
+    'evaluation.metrics': METRICS,
     'evaluation.noise_ladder': True,
 }
 
@@ -90,8 +99,9 @@ VARIANTS = {
         'listener.trunk.name': 'resnet10',
         'listener.trunk.width': 16,
         'listener.trunk.stem': 'small',
-        'listener.trunk.max_pool': False,
+        'listener.trunk.max_pool': True,
     },
+    'wordnet': {'evaluation.metrics': (*METRICS, 'wordnet_similarity')},
     'photos': {'data.name': 'photos'},
     'imagenet': IMAGENET,
     'debug': {

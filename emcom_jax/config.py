@@ -136,7 +136,8 @@ def _base() -> ConfigDict:
         'batch_size': 128,  # Over all devices.
         'seed': 0,  # Of the splits that a source draws itself.
         'dtype': 'float32',  # Storage on disk and device: float16 | float32.
-        'standardize': True,  # Show agents features less their mean, over their deviation.
+        'standardize': True,  # Show agents features less their mean, over their deviation ...
+        'channels': 'own',  # ... of images by channel: own | imagenet | plain (0.5 and 0.5).
         'num_attributes': 4,  # concepts: number of attributes ...
         'num_values': 10,  # ... values of each ...
         'held_out': 0.2,  # ... share of combinations kept for valid and test ...
@@ -145,7 +146,8 @@ def _base() -> ConfigDict:
         'image_size': 32,  # The side of images, pixels.
         'num_images': 12_288,  # shapes, photos: of train; other splits have an eighth as many.
         'bad_files': 'skip',  # skip | refuse images that cannot be decoded.
-        'workers': 0,  # Processes that decode a split too large for the device; 0: threads.
+        'most_bytes': 2**32,  # Of images on a device; batches of a larger split are streamed.
+        'workers': 0,  # Processes that decode what is streamed; 0: threads.
         'ood_path': placeholder(str),  # image_folder: the class folders of the split 'ood' ...
         'ood_classes': placeholder(str),  # ... and a list of those that are in it.
     }
@@ -156,6 +158,10 @@ def _base() -> ConfigDict:
         # of the same object or class: same | augmented | viewpoint | same_class
         'views': 'same',
         'augmentation': _augmentation(),
+        # Who is in a batch with whom: random, neighbours (in what is seen), or the name of a label
+        # (class, object, ...) that hard distractors share with the target ...
+        'distractors': 'random',
+        'together': 8,  # ... so many of whom come together.
         'shared_trunk': True,  # discrimination: one trunk for all agents, the speakers'.
     }
     config.channel = {
@@ -198,6 +204,7 @@ def _base() -> ConfigDict:
         'listener': {
             'name': 'info_nce',  # info_nce | classification | multi_classification
             'num_distractors': placeholder(int),  # None: all others of the batch.
+            'memory': 0,  # discrimination: candidates of earlier steps that are distractors, too.
             'temperature': 0.1,
             'across_devices': True,  # Candidates from all devices, not only its own.
             'label': 'class',  # classification, multi_classification: which label to name.
@@ -245,6 +252,7 @@ def _base() -> ConfigDict:
     config.evaluation = {
         'every': 500,  # Steps between validations; 0: only at the end.
         'num_candidates': (16, 128),
+        'distractors': 'random',  # random | hard: those of game.distractors.
         'redraws': 5,  # Draws of candidates that an accuracy is averaged over.
         'batch_size': 1024,
         'metrics': (

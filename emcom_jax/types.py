@@ -102,12 +102,15 @@ class Bank(NamedTuple):
     listener_sight: what listeners see where that is something else, else None.
     partners: of which other examples the listener sees one in place of the speaker's, or None where
         both see the same.
+    rivals: groups of examples that are hard to tell apart, or None where all distractors are drawn
+        alike.
     """
 
     sight: Sight
     labels: dict[str, Array]
     listener_sight: Sight | None = None
     partners: Partners | None = None
+    rivals: Partners | None = None
 
     @property
     def inputs(self) -> Array:
@@ -183,12 +186,15 @@ class Guess(NamedTuple):
         the referent rather than pick it; empty otherwise.
     early: of an impatient listener, what it made of the message after each symbol: `prediction`
         and `logits` with a leading axis [T, ...], in a Guess of their own; else None.
+    memory: [M, D] float32, candidates of earlier steps, who are distractors too (no gradient; rows
+        of zeros are not filled yet), or None.
     """
 
     prediction: Array | None
     candidates: Array | None
     logits: dict[str, Array]
     early: Any = None
+    memory: Array | None = None
 
 
 class Episode(NamedTuple):

@@ -70,8 +70,8 @@ def images_split(seed=0, side=S):
 
 
 SPLIT = images_split()
-# Normalised, and with a listener that sees another image of the class.
-BANK = make_bank(SPLIT, 'float32', SPLIT, partners='class')
+# Normalised, with a listener that sees another image of the class, among those of the class.
+BANK = make_bank(SPLIT, 'float32', SPLIT, partners='class', rivals='class')
 
 
 def config_of(**changes):
@@ -86,9 +86,10 @@ def config_of(**changes):
 
 @pytest.fixture(scope='module')
 def climbed():
-    """The game, its ladder, and what came of it; inputs of evaluation are noisy."""
+    """The game, its ladder, and what came of it; elsewhere in evaluation, inputs are noisy and
+    distractors hard."""
     game = Pixels()
-    ladder = NoiseLadder(game, config_of(input_noise=5.0))
+    ladder = NoiseLadder(game, config_of(input_noise=5.0, distractors='hard'))
     return game, ladder, ladder(population(), BANK, 0)
 
 
@@ -97,7 +98,7 @@ def valid():
     """On images as they are, without another image for the listener."""
     game = Pixels()
     game.augmentation = None
-    bank = BANK._replace(partners=None)
+    bank = BANK._replace(partners=None, rivals=None)
     return Evaluator(game, config_of())(population(), bank, 'valid', 0, 0)
 
 
@@ -239,7 +240,7 @@ def test_the_interval_of_a_ratio_is_that_of_the_delta_method():
     x, y = above.mean(), below.mean()
     error = x / y * np.sqrt(above.var() / 3000 / x**2 + below.var() / 2000 / y**2)
     assert (low + high) / 2 == pytest.approx(x / y, abs=0.1 * error)
-    assert high - low == pytest.approx(2 * 1.96 * error, rtol=0.06)
+    assert high - low == pytest.approx(2 * 1.96 * error, rel=0.06)
 
 
 def test_one_symbol_has_chance_and_a_ceiling_beside_its_accuracy():

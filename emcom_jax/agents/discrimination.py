@@ -76,11 +76,12 @@ class Listener:
         labels: Shapes,
         see: See,
         axis_name: str | None,
+        memory: int,
     ):
         self._see = see
         self._listener: Any
         if channel.length == 1:
-            self._listener = SymbolListener(config, channel, labels, axis_name)
+            self._listener = SymbolListener(config, channel, labels, axis_name, memory)
         else:
             self._listener = sequence.Listener(config, channel, labels)
 
@@ -148,14 +149,21 @@ class SymbolListener(hk.Module):
     features pass linear layers with batch norm and ReLU between them (Dessì et al. 2021)."""
 
     def __init__(
-        self, config: ConfigDict, channel: ConfigDict, labels: Shapes, axis_name: str | None
+        self,
+        config: ConfigDict,
+        channel: ConfigDict,
+        labels: Shapes,
+        axis_name: str | None,
+        memory: int,
     ):
-        """labels: as of `sequence.Listener`; those are named from the symbol alone."""
+        """labels: as of `sequence.Listener`; those are named from the symbol alone.
+        memory: how many of the candidates that it has seen in training it remembers."""
         super().__init__(name='listener')
         self._labels = labels
         self._vocab_size = channel.vocab_size
         self._sizes = tuple(config.projection_sizes)
         self._axis_name = axis_name
+        self._memory = memory
 
     def __call__(self, message: Message, features: Array, is_training: bool) -> Guess:
         said = message.relaxed
@@ -170,7 +178,19 @@ class SymbolListener(hk.Module):
                 named = hk.Linear(size, name=name)(jax.nn.relu(meaning))
                 logits[name] = named.reshape(meaning.shape[0], *shape)
             return Guess(None, None, logits)
-        return Guess(meaning, self._project(features, is_training), {})
+        candidates = self._project(features, is_training)
+        return Guess(meaning, candidates, {}, memory=self._remember(candidates, is_training))
+
+    def _remember(self, candidates: Array, is_training: bool) -> Array | None:
+        """Returns what it remembers of earlier steps, and puts these in the oldest ones' place."""
+        if not (self._memory and is_training):
+            return None
+        before = hk.get_state('memory', [self._memory, self._sizes[-1]], init=jnp.zeros)
+        new = jax.lax.stop_gradient(candidates)
+        if self._axis_name is not None and not hk.running_init():
+            new = jax.lax.all_gather(new, self._axis_name, tiled=True)
+        hk.set_state('memory', jnp.concatenate([new, before])[: self._memory])
+        return before
 
     def _project(self, x: Array, is_training: bool) -> Array:
         for number, size in enumerate(self._sizes[:-1], start=1):

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from emcom_jax.architectures import check_groups, each_group
 from emcom_jax.checks.evaluation import check_best, check_evaluation, picks_referent
 from emcom_jax.checks.population import check_population, check_updates
+from emcom_jax.checks.views import check_views
 from emcom_jax.config import get, one_of, require
 from emcom_jax.games import GAMES
 from emcom_jax.tables import look_up
@@ -36,6 +37,7 @@ def _check_alike(config: ConfigDict, source: Source, num_devices: int | None) ->
     _check_counts(config)
     _check_optimizers(config)
     _check_batch(config, source, num_devices or 1)
+    check_views(config, source, num_devices or 1)
     check_population(config)
     check_updates(config)
     look_up(GAMES, config.game.name, 'game').check(config, source)

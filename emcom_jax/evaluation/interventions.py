@@ -161,6 +161,9 @@ class Interventions:
         config = self._config
         speakers, listeners = agents
         labels = {name: values[rows] for name, values in bank.labels.items()}
+        rivals = self._judge.rivals(bank)
+        if rivals is not None:
+            rivals = rivals[rows]
 
         def seen(game: Game, role: str, stack: Agent) -> tuple[Agent, Array]:
             return stack, see(game, config, role, stack, shared, bank, draws, rows)
@@ -180,7 +183,9 @@ class Interventions:
                     return jax.tree.map(lambda leaf: leaf[0], guess)
 
                 guess = jax.lax.map(made_of, messages)
-                correct, change, told = self._effects(guess, labels, count, draws.candidates)
+                correct, change, told = self._effects(
+                    guess, labels, rivals, count, draws.candidates
+                )
                 return _split(correct, sizes), _split(change, sizes), told
 
             altered = jax.vmap(_differs, (0, None))(messages, message)
@@ -201,7 +206,14 @@ class Interventions:
             ]
         )
 
-    def _effects(self, guess: Guess, labels: dict[str, Array], count: int, key: Key) -> Effects:
+    def _effects(
+        self,
+        guess: Guess,
+        labels: dict[str, Array],
+        rivals: Array | None,
+        count: int,
+        key: Key,
+    ) -> Effects:
         """guess: leaves [I, N, ...] of one listener, the first of intact messages."""
         if not self._game.has_candidates:
             return _effects_on_names(guess, labels)
@@ -215,7 +227,7 @@ class Interventions:
             return _compare(jax.vmap(scores)(prediction), jnp.arange(count))
 
         def in_draw(key: Key) -> Effects:
-            drawn: Effects = in_groups(in_group, key, prediction.shape[1], count)
+            drawn: Effects = in_groups(in_group, key, prediction.shape[1], count, rivals)
             return drawn
 
         drawn = jax.lax.map(in_draw, jax.random.split(key, self._config.redraws))

@@ -43,13 +43,20 @@ class Judge:
             return (0,)
         return tuple(sorted({min(count, size) for count in self._config.num_candidates}))
 
+    def rivals(self, bank: Bank) -> Array | None:
+        """Which group of hard distractors each referent is of, int [N]; None: they are drawn."""
+        if self._config.distractors == 'random' or bank.rivals is None:
+            return None
+        return bank.rivals.start
+
     def __call__(self, guess: Guess, bank: Bank, counts: tuple[int, ...], key: Key) -> Judged:
         if not self._game.has_candidates:
             return _judge_names(guess, bank)
         keys = jax.random.split(key, self._config.redraws)
+        rivals = self.rivals(bank)
 
         def with_count(count: int) -> Judged:
-            drawn = jax.lax.map(lambda key: self._judge_draw(guess, key, count), keys)
+            drawn = jax.lax.map(lambda key: self._judge_draw(guess, key, count, rivals), keys)
             correct, loss, vote = jax.tree.map(lambda leaf: leaf.mean(axis=0), drawn)
             return correct, loss, vote
 
@@ -57,7 +64,7 @@ class Judge:
         correct, loss, vote = (jnp.stack(parts) for parts in zip(*judged, strict=True))
         return correct, loss, vote
 
-    def _judge_draw(self, guess: Guess, key: Key, count: int) -> Judged:
+    def _judge_draw(self, guess: Guess, key: Key, count: int, rivals: Array | None) -> Judged:
         """One draw of candidates, see `in_groups`."""
         assert guess.prediction is not None and guess.candidates is not None
         prediction, candidates = guess.prediction, guess.candidates
@@ -71,18 +78,28 @@ class Judge:
             together = jax.nn.softmax(scores).mean(axis=0)
             return correct, loss, losses.is_correct(together, position)
 
-        judged: Judged = in_groups(judge_group, key, prediction.shape[1], count)
+        judged: Judged = in_groups(judge_group, key, prediction.shape[1], count, rivals)
         return judged
 
 
-def in_groups(function: Callable[[Array], Any], key: Key, size: int, count: int) -> Any:
+def in_groups(
+    function: Callable[[Array], Any],
+    key: Key,
+    size: int,
+    count: int,
+    rivals: Array | None = None,
+) -> Any:
     """Applies a function of rows [count], leaves [..., count], to groups of all of range(size).
 
     The split falls at random into groups, whose members are the candidates of each other. The last
     group is filled up with members of the first, who are candidates there but not judged a second
     time; so every choice is among `count`. Returns leaves [..., size].
+
+    rivals: int [size]; those with the same number fall into the same groups, as far as possible.
     """
     order = jax.random.permutation(key, size)
+    if rivals is not None:
+        order = order[jnp.argsort(rivals[order])]
     groups = -(-size // count)
     members = order[jnp.arange(groups * count) % size].reshape(groups, count)
     outputs = jax.lax.map(function, members)  # leaves [G, ..., count]

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from emcom_jax.data.bank import look_at
+from emcom_jax.data.batches import look_at
 from emcom_jax.data.noise import FROM_IMAGES, LADDER
 from emcom_jax.draws import example_keys
 from emcom_jax.evaluation.evaluator import Evaluator
@@ -28,7 +28,7 @@ class NoiseLadder:
     A speaker and its listeners get the same image, as it is: it is not normalised, and no noise or
     augmentation is added, whatever the evaluation does to other images. (The images of a split, of
     which the last rungs are made, have been normalised before.) The candidates are images of the
-    same rung. All else is as in `Evaluator`.
+    same rung, drawn at random. All else is as in `Evaluator`.
     """
 
     def __init__(self, game: Game | Games, config: ConfigDict, own: bool = False):
@@ -45,6 +45,8 @@ class NoiseLadder:
         bank: of images, from which the last rungs take at most `noise_images`; the others have as
         many as that.
         """
+        # One image for both, and no hard distractors.
+        bank = bank._replace(partners=None, rivals=None)
         images = arguments.sample(bank.size, self._config.noise_images, seed=0)
         blank = np.arange(self._config.noise_images) % bank.size  # Only their shape is read.
         counts = self._judge.num_candidates(len(images))
@@ -92,14 +94,13 @@ def look_at_rung(bank: Bank, rows: Array, position: Array, key: Key, rung: Array
     """Returns a batch of images of a rung, one and the same for both agents.
 
     Args:
-      bank: of images.
+      bank: of images; both agents see the same ones.
       rows: [B], from which of them the images of the rung are made, if they are made from images.
       position: [B], by which each is drawn, alike whatever stands beside it.
       key: of all images of the rung.
       rung: int32 [], its place in `LADDER`.
     """
-    plain = bank._replace(partners=None)
-    batch = look_at(plain, rows, position, key, 0.0)
+    batch = look_at(bank, rows, position, key, 0.0)
 
     def drawn(function: Any, keys: Key, images: Array) -> Array:
         return jax.vmap(lambda key, image: function(key, image[None])[0])(keys, images)

@@ -27,7 +27,12 @@ def make(config: ConfigDict, source: Source, axis_name: str | None = None) -> Re
     agents = Agents(
         speaker=lambda: Speaker(config.speaker, config.channel, sight(config.speaker), axis_name),
         listener=lambda labels: Listener(
-            config.listener, config.channel, labels, sight(config.listener), axis_name
+            config.listener,
+            config.channel,
+            labels,
+            sight(config.listener),
+            axis_name,
+            config.loss.listener.memory,
         ),
         trunk=(lambda: make_sight(config.speaker, axis_name)) if shared else None,
         trunk_learns=shared and not stays and not config.speaker.trunk.frozen,
@@ -39,6 +44,12 @@ def make(config: ConfigDict, source: Source, axis_name: str | None = None) -> Re
 def check(config: ConfigDict, source: Source) -> None:
     """Refuses settings that do not fit together; raises ValueError with one sentence."""
     referential.check(config, source)
+    memory = config.loss.listener.memory
+    fits = memory == 0 or (config.channel.length == 1 and config.loss.listener.name == 'info_nce')
+    sentence = "must be 0 unless channel.length=1 and loss.listener.name='info_nce'"
+    require(config, 'loss.listener.memory', memory >= 0 and fits, sentence)
+    drawn = memory == 0 or config.loss.listener.num_distractors is None
+    require(config, 'loss.listener.num_distractors', drawn, 'must be unset with a memory')
     images = source.splits['train'].inputs.ndim == 4
     for role in ('speaker', 'listener'):
         trunk, at = config[role].trunk, f'{role}.trunk'

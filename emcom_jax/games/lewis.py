@@ -26,6 +26,8 @@ def check(config: ConfigDict, source: Source) -> None:
     features = source.splits['train'].inputs.ndim == 2
     sentence = "sees features, not the images of {!r}: choose 'discrimination'"
     require(config, 'game.name', features, sentence.format(source.name))
+    without = config.loss.listener.memory == 0
+    require(config, 'loss.listener.memory', without, "must be 0 for game.name='lewis'")
     for role in ('speaker', 'listener'):
         none = config[role].trunk.name is None
         require(config, f'{role}.trunk.name', none, "is not read by game.name='lewis'")

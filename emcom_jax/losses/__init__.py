@@ -83,7 +83,9 @@ def _discriminate(
     axis = axis_name if config.across_devices else None
     others = guess.candidates.shape[0] * (1 if axis is None else jax.lax.axis_size(axis)) - 1
     if config.num_distractors in (None, others):  # Of all there is nothing to draw.
-        loss, scores = info_nce(guess.prediction, guess.candidates, config.temperature, axis)
+        loss, scores = info_nce(
+            guess.prediction, guess.candidates, config.temperature, axis, guess.memory
+        )
         offset = 0 if axis is None else jax.lax.axis_index(axis) * loss.shape[0]
         return Outcome(loss, is_correct(scores, jax.numpy.arange(loss.shape[0]) + offset))
     loss, scores = sampled_info_nce(

@@ -19,7 +19,11 @@ def cosine_scores(predictions: Array, targets: Array, temperature: float = 1.0) 
 
 
 def info_nce(
-    predictions: Array, targets: Array, temperature: float = 1.0, axis_name: str | None = None
+    predictions: Array,
+    targets: Array,
+    temperature: float = 1.0,
+    axis_name: str | None = None,
+    memory: Array | None = None,
 ) -> tuple[Array, Array]:
     """InfoNCE: the other items of the batch are the distractors (van den Oord et al. 2018, eq. 4).
 
@@ -29,13 +33,19 @@ def info_nce(
       temperature: divides the cosine.
       axis_name: if given, the items of all devices along this mapped axis are candidates; the
         gradient flows through the gathering, so that it is that of the one large batch.
+      memory: [M, D], targets of earlier steps, more distractors for everyone (the queue of He et
+        al. 2020, Momentum contrast); rows of zeros are left out.
 
     Returns:
-      per-example loss [B] in nats; scores [B, B], or [B, B * devices].
+      per-example loss [B] in nats; scores [B, C], C being B, or B * devices, and M.
     """
     chex.assert_equal_shape([predictions, targets])
     targets, position = _gather(targets, axis_name)
     scores = cosine_scores(predictions, targets, temperature)
+    if memory is not None:
+        earlier = cosine_scores(predictions, jax.lax.stop_gradient(memory), temperature)
+        filled = jnp.any(memory != 0, axis=1)[None]
+        scores = jnp.concatenate([scores, jnp.where(filled, earlier, -1e9)], axis=1)
     return classification(scores, position), scores
 
 
