@@ -151,6 +151,7 @@ def _base() -> ConfigDict:
         'views': 'same',
         'augmentation': _augmentation(),
         'shared_trunk': True,  # discrimination: one trunk for all agents, the speakers'.
+        'symbols_from': 's',  # simclr, in evaluation: the layer whose argmax is said: h | s | z.
     }
     config.channel = {
         'kind': 'categorical',  # categorical | gumbel | gumbel_st | continuous
@@ -190,7 +191,7 @@ def _base() -> ConfigDict:
             'length_cost_power': 0.0,  # ... times the accuracy to this power: lazy once understood.
         },
         'listener': {
-            'name': 'info_nce',  # info_nce | classification | multi_classification
+            'name': 'info_nce',  # info_nce | nt_xent | classification | multi_classification
             'num_distractors': placeholder(int),  # None: all others of the batch.
             'temperature': 0.1,
             'across_devices': True,  # Candidates from all devices, not only its own.
