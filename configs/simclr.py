@@ -14,7 +14,7 @@ communication from scratch (with a generic visual processor emerging on the side
     imagenet      the paper's recipe: ResNet-50, 2,048 units, 16 x 128 images, LARS, 100 epochs
 
 Data, trunk and steps are those of configs/discrimination.py. In evaluation the most active unit of
-the layer s is said; `--config.game.symbols_from` chooses another layer.
+the layer s is said; `--config.evaluation.symbols_from` chooses another layer.
 """
 
 from ml_collections import ConfigDict

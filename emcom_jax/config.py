@@ -151,7 +151,6 @@ def _base() -> ConfigDict:
         'views': 'same',
         'augmentation': _augmentation(),
         'shared_trunk': True,  # discrimination: one trunk for all agents, the speakers'.
-        'symbols_from': 's',  # simclr, in evaluation: the layer whose argmax is said: h | s | z.
     }
     config.channel = {
         'kind': 'categorical',  # categorical | gumbel | gumbel_st | continuous
@@ -255,6 +254,7 @@ def _base() -> ConfigDict:
         'max_examples': 1000,  # Of a split, for interventions and to compare pairs of messages.
         'input_noise': 0.0,
         'augment': False,  # Agents see augmented images, as in training.
+        'symbols_from': 's',  # simclr: the layer of which the most active unit is said: h | s | z.
         'channel_noise': 0.0,
         'best_metric': 'accuracy@128',  # On valid; decides the best checkpoint and early stopping.
         'best_is_highest': placeholder(bool),  # None: unless it is a loss.

@@ -1,5 +1,5 @@
-"""The network of SimCLR (Chen et al. 2020): image -> trunk -> h -> linear -> batch norm -> ReLU -> s
--> linear without bias -> z, its layers by the letters of Dessì et al. (2021)."""
+"""The network of SimCLR (Chen et al. 2020), its layers by the letters of Dessì et al. (2021): image
+-> trunk -> h -> linear -> batch norm -> ReLU -> s -> linear without bias -> z."""
 
 from collections.abc import Callable
 

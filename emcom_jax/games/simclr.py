@@ -3,7 +3,7 @@ network sees two views of an image, and learns to tell which views belong togeth
 
 In training nothing is said: what passes is the layer s itself, real-valued and without noise. In
 evaluation the network is a communicator without having learnt to be one. The speaker says which
-unit of a layer is the most active (s; `game.symbols_from`), and the listener passes a one-hot
+unit of a layer is the most active (s; `evaluation.symbols_from`), and the listener passes a one-hot
 vector in place of that layer through what follows it, and compares the z that comes out with the z
 of each candidate.
 
@@ -59,7 +59,7 @@ class SimCLR:
     def __init__(self, config: ConfigDict, source: Source, axis_name: str | None):
         self._loss = config.loss.listener
         self._nt_xent = look_up(losses.LISTENER_LOSSES, self._loss.name, 'listener loss').function
-        self._layer = config.game.symbols_from
+        self._layer = config.evaluation.symbols_from
 
         def network(inputs: Array, layer: str | None, is_training: bool) -> dict[str, Array]:
             sizes = (config.channel.vocab_size, config.listener.projection_sizes[-1])
@@ -184,8 +184,8 @@ def check(config: ConfigDict, source: Source) -> None:
         require(config, key, value == right, f'must be {right!r} {why}')
     views = config.game.views
     require(config, 'game.views', views != 'same', 'is one view: SimCLR needs two of an image')
-    layer = config.game.symbols_from
-    require(config, 'game.symbols_from', layer in LAYERS, one_of(*LAYERS))
+    layer = config.evaluation.symbols_from
+    require(config, 'evaluation.symbols_from', layer in LAYERS, one_of(*LAYERS))
     one = len(config.listener.projection_sizes) == 1
     require(config, 'listener.projection_sizes', one, 'must hold one number, the units of z')
     units = config.channel.vocab_size
