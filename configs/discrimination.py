@@ -115,6 +115,7 @@ VARIANTS = {
         'channel.vocab_size': 8,
         'speaker.trunk.name': 'small_cnn',
         'speaker.trunk.width': 4,
+        'listener.trunk.width': 4,
         'listener.projection_sizes': (8, 8),
         'evaluation.every': 3,
         'evaluation.num_candidates': (4,),

@@ -202,7 +202,7 @@ def _base() -> ConfigDict:
             'length_cost_power': 0.0,  # ... times the accuracy to this power: lazy once understood.
         },
         'listener': {
-            'name': 'info_nce',  # info_nce | classification | multi_classification
+            'name': 'info_nce',  # info_nce | nt_xent | classification | multi_classification
             'num_distractors': placeholder(int),  # None: all others of the batch.
             'memory': 0,  # discrimination: candidates of earlier steps that are distractors, too.
             'temperature': 0.1,
@@ -270,6 +270,7 @@ def _base() -> ConfigDict:
         'max_examples': 1000,  # Of a split, for interventions and to compare pairs of messages.
         'input_noise': 0.0,
         'augment': False,  # Agents see augmented images, as in training.
+        'symbols_from': 's',  # simclr: the layer of which the most active unit is said: h | s | z.
         'channel_noise': 0.0,
         'best_metric': 'accuracy@128',  # On valid; decides the best checkpoint and early stopping.
         'best_is_highest': placeholder(bool),  # None: unless it is a loss.

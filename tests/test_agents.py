@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import BATCH, LENGTH, SIZE, VOCAB, drawn, tiny_config
-from emcom_jax.agents.lewis import HEADS, Speaker
+from emcom_jax.agents.sequence import HEADS, Speaker
 
 from emcom_jax import channels
 from emcom_jax.agents import recurrence
