@@ -216,11 +216,11 @@ def test_curves_have_the_ceiling_of_each_number_of_candidates():
         lines = [line for line in figure.axes[0].lines if line.get_linestyle() == '--']
         return [line.get_ydata()[0] for line in lines if len(line.get_ydata())]
 
-    figure = curves.learning_curves(LINES, ceiling=lambda count: 1.6 / count)
+    figure = curves.learning_curves(LINES, ceilings={2: 0.8, 8: 0.2})
     assert dashed(figure) == [0.8, 0.2]
     # The panel reaches up to it.
     low = [{**LINES[0], 'step': step, 'accuracy@2_ci95': [0.1, 0.2]} for step in (0, 9)]
     low[1] |= {'accuracy@2': 0.15}
-    figure = curves.learning_curves(low, ceiling=lambda count: 1.6 / count)
+    figure = curves.learning_curves(low, ceilings={2: 0.8, 8: 0.2})
     assert figure.axes[0].get_ylim()[1] >= 0.8
     assert dashed(curves.learning_curves(LINES)) == []

@@ -62,7 +62,7 @@ class Curve(NamedTuple):
 
 
 def learning_curves(
-    lines: Lines, best_step: int | None = None, ceiling: Callable[[int], float] | None = None
+    lines: Lines, best_step: int | None = None, ceilings: Mapping[int, float] | None = None
 ) -> Figure | None:
     """Draws the curves of a run, a panel for each of `SPECS`.
 
@@ -72,12 +72,12 @@ def learning_curves(
     Args:
       lines: the objects of metrics.jsonl.
       best_step: marked in every panel, if given.
-      ceiling: number of candidates -> the accuracy that messages allow at best, if it is below 1.
+      ceilings: number of candidates -> the accuracy that messages allow at best, where known.
 
     Returns:
       A figure, or None if nothing was logged that a panel shows.
     """
-    panels = [(spec, curves) for spec in SPECS if (curves := _curves(spec, lines, ceiling))]
+    panels = [(spec, curves) for spec in SPECS if (curves := _curves(spec, lines, ceilings or {}))]
     if not panels:
         return None
     columns = min(COLUMNS, len(panels))
@@ -99,7 +99,7 @@ def learning_curves(
     return figure
 
 
-def _curves(spec: Spec, lines: Lines, ceiling: Callable[[int], float] | None) -> list[Curve]:
+def _curves(spec: Spec, lines: Lines, ceilings: Mapping[int, float]) -> list[Curve]:
     train = [line for line in lines if line['split'] == 'train']
     valid = [line for line in lines if line['split'] == 'valid']
     curves = []
@@ -126,8 +126,8 @@ def _curves(spec: Spec, lines: Lines, ceiling: Callable[[int], float] | None) ->
             chance = spec.chance(count) if spec.chance else None
             label = f'{count} candidates'
             curve = _curve(valid, f'{spec.valid}@{count}', label, color, chance)
-            if ceiling is not None and spec.valid == 'accuracy':
-                curve = curve._replace(ceiling=ceiling(count))
+            if spec.valid == 'accuracy':
+                curve = curve._replace(ceiling=ceilings.get(count))
             curves.append(curve)
     curves = [curve for curve in curves if len(curve.steps)]
     changes = any(np.ptp(curve.values) for curve in curves)

@@ -3,8 +3,7 @@
 import base64
 import io
 import shlex
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 
 from emcom_jax import config as config_lib
 from emcom_jax.architectures import kinds
-from emcom_jax.metrics import compute, records, symbol_ceiling
+from emcom_jax.metrics import compute, records
 from emcom_jax.report import corpus, curves, languages, learning, messages, noise, symbols, usage
 from emcom_jax.runtime.files import read_json, replace_text, strict, write_json
 from emcom_jax.runtime.run_directory import RunDirectory, RunDirectoryError, flatten, tuples
@@ -92,7 +91,7 @@ def make(run_dir: str | Path) -> Report:
     def show(*about: Any) -> None:
         pictures.append(draw(*about))
 
-    figure = curves.learning_curves(lines, summary.get('best_step'), _ceiling(config))
+    figure = curves.learning_curves(lines, summary.get('best_step'), _ceilings(summary))
     if figure is None:
         missing.append('There are no learning curves: metrics.jsonl holds nothing to draw.')
     else:
@@ -241,12 +240,7 @@ def _table(summary: Mapping[str, Any]) -> dict[str, Any]:
         for name, values in summary.items()
         if isinstance(values, dict) and name != 'noise'
     }
-    ceilings = {
-        name.partition('@')[2]: value
-        for values in splits.values()
-        for name, value in values.items()
-        if name.startswith(f'{CEILING}@')
-    }
+    ceilings = {str(count): value for count, value in _ceilings(summary).items()}
     names = dict.fromkeys(name for values in splits.values() for name in values)
     rows = []
     for name in sorted(names, key=_by_number):
@@ -307,12 +301,15 @@ def _chance(config: Mapping[str, Any]) -> float | None:
     return 1 / (config['data']['batch_size'] if others is None else 1 + others)
 
 
-def _ceiling(config: Mapping[str, Any]) -> Callable[[int], float] | None:
-    """What accuracy messages of one symbol allow at best, by the number of candidates; or None."""
-    channel = config['channel']
-    if channel['length'] != 1 or channel['kind'] == 'continuous':
-        return None
-    return partial(symbol_ceiling, channel['vocab_size'])
+def _ceilings(summary: Mapping[str, Any]) -> dict[int, float]:
+    """Number of candidates -> the accuracy that messages allow at best, where that is known."""
+    return {
+        int(name.partition('@')[2]): value
+        for values in summary.values()
+        if isinstance(values, dict)
+        for name, value in values.items()
+        if name.startswith(f'{CEILING}@')
+    }
 
 
 def _residents(lines: list[dict[str, Any]]) -> float | None:
