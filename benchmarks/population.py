@@ -23,7 +23,8 @@ import numpy as np
 
 from emcom_jax import config as config_lib
 from emcom_jax import losses, population, steps, updates
-from emcom_jax.data.bank import draw, make_bank
+from emcom_jax.data.bank import make_bank
+from emcom_jax.data.batches import draw
 from emcom_jax.games.lewis import LewisGame
 from emcom_jax.optimizers import make_optimizer
 from emcom_jax.types import Population, Source, Split

@@ -138,7 +138,8 @@ def _base() -> ConfigDict:
         'batch_size': 128,  # Over all devices.
         'seed': 0,  # Of the splits that a source draws itself.
         'dtype': 'float32',  # Storage on disk and device: float16 | float32.
-        'standardize': True,  # Show agents features less their mean, over their deviation.
+        'standardize': True,  # Show agents features less their mean, over their deviation ...
+        'channels': 'own',  # ... of images by channel: own | imagenet | plain (0.5 and 0.5).
         'num_attributes': 4,  # concepts: number of attributes ...
         'num_values': 10,  # ... values of each ...
         'held_out': 0.2,  # ... share of combinations kept for valid and test ...
@@ -147,7 +148,8 @@ def _base() -> ConfigDict:
         'image_size': 32,  # The side of images, pixels.
         'num_images': 12_288,  # shapes, photos: of train; other splits have an eighth as many.
         'bad_files': 'skip',  # skip | refuse images that cannot be decoded.
-        'workers': 0,  # Processes that decode a split too large for the device; 0: threads.
+        'most_bytes': 2**32,  # Of images on a device; batches of a larger split are streamed.
+        'workers': 0,  # Processes that decode what is streamed; 0: threads.
         'ood_path': placeholder(str),  # image_folder: the class folders of the split 'ood' ...
         'ood_classes': placeholder(str),  # ... and a list of those that are in it.
     }
@@ -202,7 +204,7 @@ def _base() -> ConfigDict:
             'length_cost_power': 0.0,  # ... times the accuracy to this power: lazy once understood.
         },
         'listener': {
-            'name': 'info_nce',  # info_nce | classification | multi_classification
+            'name': 'info_nce',  # info_nce | nt_xent | classification | multi_classification
             'num_distractors': placeholder(int),  # None: all others of the batch.
             'memory': 0,  # discrimination: candidates of earlier steps that are distractors, too.
             'temperature': 0.1,
@@ -268,6 +270,7 @@ def _base() -> ConfigDict:
         'max_examples': 1000,  # Of a split, for interventions and to compare pairs of messages.
         'input_noise': 0.0,
         'augment': False,  # Agents see augmented images, as in training.
+        'symbols_from': 's',  # simclr: the layer of which the most active unit is said: h | s | z.
         'channel_noise': 0.0,
         'best_metric': 'accuracy@128',  # On valid; decides the best checkpoint and early stopping.
         'best_is_highest': placeholder(bool),  # None: unless it is a loss.

@@ -23,7 +23,8 @@ from ml_collections import ConfigDict  # noqa: E402
 
 from emcom_jax import config as config_lib  # noqa: E402
 from emcom_jax import dynamics, steps, updates  # noqa: E402
-from emcom_jax.data.bank import draw, look_at, make_bank  # noqa: E402
+from emcom_jax.data.bank import make_bank  # noqa: E402
+from emcom_jax.data.batches import draw, look_at  # noqa: E402
 from emcom_jax.games import GAMES, Game  # noqa: E402
 from emcom_jax.optimizers import make_optimizer  # noqa: E402
 from emcom_jax.population import Optimizers, init_population, make_meetings  # noqa: E402

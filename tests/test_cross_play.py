@@ -14,7 +14,7 @@ from conftest import SIZE, drawn, tiny_config, tiny_game, tiny_source
 from matplotlib.figure import Figure
 
 from emcom_jax import data
-from emcom_jax.data.bank import look_at
+from emcom_jax.data.batches import look_at
 from emcom_jax.evaluation.__main__ import main
 from emcom_jax.evaluation.cross_play import (
     Group,

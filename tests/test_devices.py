@@ -17,7 +17,8 @@ import pytest
 from conftest import BATCH, ROLES, TARGET_EMA, drawn, tiny_config, tiny_source
 
 from emcom_jax import dynamics, losses, steps, updates
-from emcom_jax.data.bank import draw, look_at, make_bank
+from emcom_jax.data.bank import make_bank
+from emcom_jax.data.batches import draw, look_at
 from emcom_jax.games import AXIS, GAMES
 from emcom_jax.optimizers import make_optimizer
 from emcom_jax.population import Optimizers, init_population, make_meetings

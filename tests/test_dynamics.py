@@ -8,7 +8,7 @@ import pytest
 from conftest import BATCH, SUMS, TARGET_EMA, changed, tiny_config
 
 from emcom_jax import dynamics, steps, updates
-from emcom_jax.data.bank import draw
+from emcom_jax.data.batches import draw
 from emcom_jax.population import init_population, make_meetings
 
 KEY = jax.random.key(0)

@@ -11,7 +11,7 @@ import pytest
 from conftest import BATCH, SUMS, TARGET_EMA, Sums, changed, tiny_config
 
 from emcom_jax import architectures, dynamics, groups, population, steps, updates
-from emcom_jax.data.bank import draw
+from emcom_jax.data.batches import draw
 from emcom_jax.plans import make_meetings
 from emcom_jax.stacks import agents_of, with_agents
 from emcom_jax.types import Groups, Population

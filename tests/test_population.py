@@ -13,7 +13,7 @@ import scipy.stats
 from conftest import BATCH, SUMS, TARGET_EMA, changed, tiny_config
 
 from emcom_jax import updates
-from emcom_jax.data.bank import draw
+from emcom_jax.data.batches import draw
 from emcom_jax.population import (
     choose_execution,
     choose_replicas,

@@ -30,6 +30,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from emcom_jax.agents.normalization import BatchNorm
+from emcom_jax.config import one_of, require
 from emcom_jax.tables import look_up
 from emcom_jax.types import Array
 
@@ -226,6 +227,16 @@ def make_trunk(config: ConfigDict, axis_name: str | None = None) -> Trunk:
     Raises ValueError if there is no such trunk, stem or precision.
     """
     return look_up(TRUNKS, config.name, 'trunk')(config, axis_name)
+
+
+def check_trunk(config: ConfigDict, role: str) -> None:
+    """Refuses a trunk of 'speaker' or 'listener' that cannot be; raises ValueError with one
+    sentence."""
+    trunk, at = config[role].trunk, f'{role}.trunk'
+    require(config, f'{at}.name', trunk.name in TRUNKS, one_of(*TRUNKS))
+    require(config, f'{at}.width', trunk.width >= 1, 'must be at least 1')
+    require(config, f'{at}.stem', trunk.stem in STEMS, one_of(*STEMS))
+    require(config, f'{at}.precision', trunk.precision in PRECISIONS, one_of(*PRECISIONS))
 
 
 # --- parts ----------------------------------------------------------------------------------------

@@ -152,7 +152,7 @@ def _check_batch(config: ConfigDict, source: Source, num_devices: int) -> None:
     require(
         config,
         'loss.listener.num_distractors',
-        distractors is None or picks,
+        distractors is None or listener.name == 'info_nce',
         f'means nothing for loss.listener.name={listener.name!r}: leave it unset',
     )
     require(

@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 from emcom_jax.config import one_of, require
-from emcom_jax.data.bank import partner_label, rival_label
+from emcom_jax.data.bank import is_streamed, partner_label, rival_label
 from emcom_jax.types import Source
 
 VIEWS = ('same', 'augmented', 'viewpoint', 'same_class')
@@ -18,6 +18,17 @@ def check_views(config: ConfigDict, source: Source, num_devices: int) -> None:
     augmented = group.views == 'augmented' or not config.evaluation.augment
     sentence = "has no effect without game.views='augmented'"
     require(config, 'evaluation.augment', augmented, sentence)
+    channels = ('own', 'imagenet', 'plain')
+    require(config, 'data.channels', config.data.channels in channels, one_of(*channels))
+    if is_streamed(config, source):
+        large = f'with the {source.name} images, more than data.most_bytes={config.data.most_bytes}'
+        whole = group.views in ('same', 'augmented')
+        require(config, 'game.views', whole, f"must be 'same' or 'augmented' {large}")
+        require(config, 'game.distractors', group.distractors == 'random', f"is 'random' {large}")
+        require(config, 'replicas', config.replicas == 1, f'must be 1 {large}')
+        require(config, 'evaluation.train', not config.evaluation.train, f'must be False {large}')
+        one = config.population.updates_per_call == 1
+        require(config, 'population.updates_per_call', one, f'must be 1 {large}')
     known = [name for name, values in source.splits['train'].labels.items() if values.ndim == 1]
     label = partner_label(group)
     sentence = f'needs a label {label!r}, and {source.name} has {known or "none"}'

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from emcom_jax.data.bank import look_at
+from emcom_jax.data.batches import look_at
 from emcom_jax.evaluation.judging import Draws, in_chunks
 from emcom_jax.games.base import Game
 from emcom_jax.types import Agent, Array, Bank, Batch, Guess, Message, Tree

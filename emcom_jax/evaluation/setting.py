@@ -9,12 +9,16 @@ from ml_collections import ConfigDict
 from emcom_jax import data
 from emcom_jax.architectures import combinations, has_groups, spans
 from emcom_jax.checks import check
-from emcom_jax.data.bank import look_at, make_bank, partner_label, rival_label
+from emcom_jax.data.augmentation import IMAGENET, PLAIN
+from emcom_jax.data.bank import Channels, make_bank, partner_label, rival_label
+from emcom_jax.data.batches import look_at
 from emcom_jax.games import AXIS, GAMES, Game, Games
 from emcom_jax.runtime.checkpoints import read_checkpoint
 from emcom_jax.runtime.run_directory import RunDirectory
 from emcom_jax.tables import look_up
-from emcom_jax.types import Agent, Bank, Batch, Key, Sight, Source, Tree
+from emcom_jax.types import Agent, Bank, Batch, Key, Sight, Source, Split, Tree
+
+CHANNELS = {'imagenet': IMAGENET, 'plain': PLAIN}
 
 
 class Setting:
@@ -49,10 +53,18 @@ class Setting:
         """A split on the device; `source`: of other data, which agents see as they see their own
         (less the mean of their own training split, over its deviation)."""
         chosen = look_up((source or self.source).splits, split, 'split')
-        config = self.config.data
-        standard = self.source.splits['train'] if config.standardize else None
         game = self.config.game
-        return make_bank(chosen, config.dtype, standard, partner_label(game), rival_label(game))
+        dtype, labels = self.config.data.dtype, (partner_label(game), rival_label(game))
+        return make_bank(chosen, dtype, self.standard(), *labels)
+
+    def standard(self) -> Split | Channels | None:
+        """What is subtracted from what is seen, and divided by; see `make_bank`."""
+        config = self.config.data
+        if not config.standardize:
+            return None
+        if config.channels == 'own' or self.source.splits['train'].inputs.ndim == 2:
+            return self.source.splits['train']
+        return look_up(CHANNELS, config.channels, 'data.channels')
 
     def shapes(self) -> dict[str, Tree]:
         """The stacks of 'speakers' [S, ...] and 'listeners' [L, ...], and a 'shared' trunk if there

@@ -35,7 +35,14 @@ _WORLD = (
     'data.feature_noise',
 )
 # What makes another program of an agent; the loss of the speaker, for one, does not.
-_ARCHITECTURE = ('game', 'channel', 'speaker', 'listener', 'loss.listener')
+_ARCHITECTURE = (
+    'game',
+    'channel',
+    'speaker',
+    'listener',
+    'loss.listener',
+    'evaluation.symbols_from',
+)
 
 
 class Gathering(NamedTuple):

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from emcom_jax import metrics, population, steps, updates
 from emcom_jax.config import one_of, require
-from emcom_jax.data.bank import draw
+from emcom_jax.data.batches import draw
 from emcom_jax.evaluation.setting import Setting
 from emcom_jax.experiments.ease_of_learning import FROZEN_SPEAKERS, EaseOfLearning, check_curve
 from emcom_jax.metrics.learning import first_step_at

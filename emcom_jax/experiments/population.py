@@ -13,11 +13,13 @@ from jaxline.experiment import AbstractExperiment
 from ml_collections import ConfigDict
 
 from emcom_jax import dynamics, groups, metrics, plans, population, steps
-from emcom_jax.data.bank import draw, make_augmentation
+from emcom_jax.data.bank import is_streamed
+from emcom_jax.data.batches import draw, draw_all, make_augmentation
 from emcom_jax.evaluation.evaluator import Evaluator
 from emcom_jax.evaluation.interventions import Interventions
 from emcom_jax.evaluation.setting import Setting, read_agents
 from emcom_jax.experiments import trunks
+from emcom_jax.experiments.feed import Feed
 from emcom_jax.experiments.validation import Validation
 from emcom_jax.games import AXIS
 from emcom_jax.optimizers import make_optimizer
@@ -56,6 +58,8 @@ class PopulationExperiment(AbstractExperiment):
         self._interventions = Interventions(self._setting.games, config)
         self._splits = self._setting.source.splits
         self._banks: dict[str, Bank] = {}
+        # The split of which agents see two examples before training.
+        self._shown = 'valid' if is_streamed(config, self._setting.source) else 'train'
         frozen = {
             'speaker': config.loss.speaker.name == 'none',
             'listener': config.population.listener_learns == (),
@@ -77,7 +81,8 @@ class PopulationExperiment(AbstractExperiment):
         if mode == 'train':  # Before anything compiles, for the sake of what it may refuse.
             self._meetings = plans.make_meetings(config)
             self._execution, self._over_replicas = self._choose_execution(init_keys[0])
-        members = jax.jit(jax.vmap(self._init, (0, None)))(init_keys, self._bank('train'))
+        examples = self._bank(self._shown)
+        members = jax.jit(jax.vmap(self._init, (0, None)))(init_keys, examples)
         if mode == 'train' and not run.checkpointer.can_be_restored():
             members = trunks.with_weights(members, config, self._game)
             if config.from_run is not None:
@@ -85,8 +90,8 @@ class PopulationExperiment(AbstractExperiment):
         self._population = bcast_local_devices(members)
         self._validation = Validation(config.evaluation, len(self._splits['valid'].inputs))
         if mode == 'train':
-            self._train_bank = bcast_local_devices(self._bank('train'))
-            del self._banks['train']  # It may be the larger part of a device's memory.
+            self._banks.pop('train', None)  # It may be the larger part of a device's memory.
+            self._feed = Feed(self._setting)
             self._many = self._compile()
             self._steps_per_call = self._most_per_call()
         self._say_replaced()
@@ -150,10 +155,13 @@ class PopulationExperiment(AbstractExperiment):
                 self._validate(0, progress.print)
             else:
                 progress.print(f'going on from step {state.global_step}')
-            if trunks.sees_once(ours, self._game):  # With the trunk that was restored, if any.
-                bank = first(self._train_bank)
-                seen = trunks.seen_once(ours, self._game, first(self._population), bank)
-                self._train_bank = bcast_local_devices(seen)
+            if trunks.sees_once(
+                ours, self._game, self._setting.source
+            ):  # With the trunk that was restored, if any.
+                bank = first(self._feed.at(0))
+                self._feed.replace(
+                    trunks.seen_once(ours, self._game, first(self._population), bank)
+                )
             while state.global_step < ours.training_steps and not self.stopped:
                 count = self._steps_until_something(state.global_step)
                 scalars = self._advance(state.global_step, count)
@@ -281,13 +289,13 @@ class PopulationExperiment(AbstractExperiment):
             None if phases is None else (phases.speaks, phases.plays),
         )
         periodic = groups.make_periodic(games, self._optimizers, config.updates, AXIS)
+        together = 1 if config.game.distractors == 'random' else config.game.together
         draw_batch = partial(
-            draw,
+            draw_all if self._feed.streams else partial(draw, together=together),
             batch_size=config.data.batch_size,
             noise=config.game.input_noise,
             axis_name=AXIS,
             augmentation=make_augmentation(config.game),
-            together=1 if config.game.distractors == 'random' else config.game.together,
         )
         plays = None if phases is None else phases.plays
         made = steps.make_steps(communicate, periodic, draw_batch, self._over_replicas, plays)
@@ -306,7 +314,7 @@ class PopulationExperiment(AbstractExperiment):
     def _choose_execution(self, key: Key) -> tuple[str, str]:
         """Returns how the pairs of a step are executed, and how replicas are."""
         config = self._config.population
-        members = jax.eval_shape(self._init, key, self._bank('train'))
+        members = jax.eval_shape(self._init, key, self._bank(self._shown))
         size, agents = self._batch_of_device(), _params(members.speakers)
         trunks = self._game.trunks
         return (
@@ -334,7 +342,7 @@ class PopulationExperiment(AbstractExperiment):
     def _advance(self, step: int, count: int) -> dict[str, Any]:
         """Makes `count` steps from `step` in one compiled call."""
         self._population, done, scalars = self._many(
-            self._population, self._train_bank, self._keys, np.int32(step), np.int32(count)
+            self._population, self._feed.at(step), self._keys, np.int32(step), np.int32(count)
         )
         done, scalars = jax.device_get(
             jax.tree.map(lambda x: x.addressable_data(0)[0], (done, scalars))

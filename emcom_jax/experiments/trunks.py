@@ -11,13 +11,13 @@ from ml_collections import ConfigDict
 
 from emcom_jax.agents.pretrained import to_haiku
 from emcom_jax.agents.weight_files import read_state_dict
-from emcom_jax.data.bank import make_bank
+from emcom_jax.data.bank import is_streamed, make_bank
 from emcom_jax.evaluation.judging import make_draws
 from emcom_jax.evaluation.playing import see
 from emcom_jax.evaluation.setting import Setting, read_agents
 from emcom_jax.games import Game
 from emcom_jax.runtime.run_directory import RunDirectory
-from emcom_jax.types import Agent, Bank, Members, Population, Split, Tree
+from emcom_jax.types import Agent, Bank, Members, Population, Source, Split, Tree
 
 _TRUNK = 'trunk'  # The first part of the paths of its modules.
 
@@ -124,7 +124,7 @@ def frozen_in(config: ConfigDict, role: str) -> ConfigDict:
     return group
 
 
-def sees_once(config: ConfigDict, game: Game) -> bool:
+def sees_once(config: ConfigDict, game: Game, source: Source) -> bool:
     """Whether what agents see in training can be computed beforehand: trunks that stay as they are
     and are the same in all replicas and for all agents of a role, of images without chance."""
     alike = [config.speaker] if game.trunks == 'shared' else [config.speaker, config.listener]
@@ -135,6 +135,7 @@ def sees_once(config: ConfigDict, game: Game) -> bool:
         and (game.trunks == 'shared' or all(role.trunk.weights is not None for role in alike))
         and config.game.views != 'augmented'
         and config.game.input_noise == 0
+        and not is_streamed(config, source)
     )
 
 

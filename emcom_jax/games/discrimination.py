@@ -4,8 +4,8 @@ all of them share or each through its own, and learn to see by talking about the
 from ml_collections import ConfigDict
 
 from emcom_jax.agents.discrimination import Listener, See, Speaker, blind, make_sight
-from emcom_jax.agents.vision import PRECISIONS, STEMS, TRUNKS
-from emcom_jax.config import get, one_of, require
+from emcom_jax.agents.vision import check_trunk
+from emcom_jax.config import get, require
 from emcom_jax.games import referential
 from emcom_jax.games.referential import Agents, ReferentialGame
 from emcom_jax.types import Source
@@ -58,10 +58,7 @@ def check(config: ConfigDict, source: Source) -> None:
             why = 'one trunk is shared' if images else f'{source.name} has features, not images'
             require(config, f'{at}.name', trunk.name is None, f'is not read: {why}; leave it unset')
             continue
-        require(config, f'{at}.name', trunk.name in TRUNKS, one_of(*TRUNKS))
-        require(config, f'{at}.width', trunk.width >= 1, 'must be at least 1')
-        require(config, f'{at}.stem', trunk.stem in STEMS, one_of(*STEMS))
-        require(config, f'{at}.precision', trunk.precision in PRECISIONS, one_of(*PRECISIONS))
+        check_trunk(config, role)
         if trunk.weights is None:
             continue
         for key in ('speaker.groups', 'listener.groups', 'updates.reset.every'):

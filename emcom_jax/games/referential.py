@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from emcom_jax import channels, losses
 from emcom_jax.agents.sequence import HEADS
 from emcom_jax.config import get, require
-from emcom_jax.data.bank import make_augmentation
+from emcom_jax.data.batches import make_augmentation
 from emcom_jax.tables import look_up
 from emcom_jax.types import (
     Agent,

@@ -7,6 +7,7 @@ is refused before anything compiles.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,7 @@ from emcom_jax.losses.listener import (
     info_nce,
     is_correct,
     multi_classification,
+    nt_xent,
     sampled_info_nce,
 )
 from emcom_jax.losses.speaker import (
@@ -44,6 +46,7 @@ __all__ = [
     'kl_divergence',
     'length_cost',
     'multi_classification',
+    'nt_xent',
     'policy_gradient',
     'reinforce',
     'said',
@@ -83,11 +86,7 @@ def _discriminate(
     axis = axis_name if config.across_devices else None
     others = guess.candidates.shape[0] * (1 if axis is None else jax.lax.axis_size(axis)) - 1
     if config.num_distractors in (None, others):  # Of all there is nothing to draw.
-        loss, scores = info_nce(
-            guess.prediction, guess.candidates, config.temperature, axis, guess.memory
-        )
-        offset = 0 if axis is None else jax.lax.axis_index(axis) * loss.shape[0]
-        return Outcome(loss, is_correct(scores, jax.numpy.arange(loss.shape[0]) + offset))
+        return _among_all(partial(info_nce, memory=guess.memory), guess, config, axis)
     loss, scores = sampled_info_nce(
         guess.prediction,
         guess.candidates,
@@ -98,6 +97,21 @@ def _discriminate(
         axis,
     )
     return Outcome(loss, is_correct(scores, jax.numpy.zeros(loss.shape[0], int)))
+
+
+def _contrast(
+    guess: Guess, batch: Batch, config: ConfigDict, key: Key, axis_name: str | None
+) -> Outcome:
+    del batch, key
+    return _among_all(nt_xent, guess, config, axis_name if config.across_devices else None)
+
+
+def _among_all(
+    function: Callable[..., tuple[Array, Array]], guess: Guess, config: ConfigDict, axis: str | None
+) -> Outcome:
+    loss, scores = function(guess.prediction, guess.candidates, config.temperature, axis)
+    offset = 0 if axis is None else jax.lax.axis_index(axis) * loss.shape[0]
+    return Outcome(loss, is_correct(scores, jax.numpy.arange(loss.shape[0]) + offset))
 
 
 def _name_class(
@@ -118,6 +132,7 @@ def _name_attributes(
 
 LISTENER_LOSSES: dict[str, ListenerLoss] = {
     'info_nce': ListenerLoss(_discriminate, labels=0),
+    'nt_xent': ListenerLoss(_contrast, labels=0),
     'classification': ListenerLoss(_name_class, labels=1),
     'multi_classification': ListenerLoss(_name_attributes, labels=2),
 }

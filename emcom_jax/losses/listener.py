@@ -49,6 +49,36 @@ def info_nce(
     return classification(scores, position), scores
 
 
+def nt_xent(
+    first: Array, second: Array, temperature: float = 1.0, axis_name: str | None = None
+) -> tuple[Array, Array]:
+    """NT-Xent (Chen et al. 2020, equation 1): each view of an item is to be told from those of all
+    other items, by the other view of the same.
+
+    Args:
+      first, second: [B, D], two views of the items of the local batch.
+      temperature, axis_name: as in `info_nce`. With B items over all devices, each of the 2B views
+        has 2B - 2 negatives.
+
+    Returns:
+      per-item loss [B] in nats, the mean over its two views (so the mean over items is the paper's
+      loss); scores of the second views for each first one, as of `info_nce`.
+    """
+    chex.assert_equal_shape([first, second])
+    firsts, position = _gather(first, axis_name)
+    seconds, _ = _gather(second, axis_name)
+    itself = position[:, None] == jnp.arange(firsts.shape[0])[None]
+
+    def from_one(view: Array, same: Array, other: Array) -> tuple[Array, Array]:
+        scores = cosine_scores(view, other, temperature)
+        others = jnp.where(itself, -jnp.inf, cosine_scores(view, same, temperature))
+        return classification(jnp.concatenate([scores, others], axis=1), position), scores
+
+    loss, scores = from_one(first, firsts, seconds)
+    back, _ = from_one(second, seconds, firsts)
+    return (loss + back) / 2, scores
+
+
 def sampled_info_nce(
     predictions: Array,
     targets: Array,

@@ -1,0 +1,47 @@
+"""What a compiled call reads its batches from: a bank that stays on the devices, or what a stream
+has decoded for the step."""
+
+import jax
+
+from emcom_jax.data.bank import is_streamed, make_feed
+from emcom_jax.data.stream import Stream
+from emcom_jax.evaluation.setting import Setting
+from emcom_jax.runtime.devices import bcast_local_devices
+from emcom_jax.types import Bank
+
+
+class Feed:
+    """The training data of a run; `streams` tells which of the two it is."""
+
+    def __init__(self, setting: Setting):
+        config, split = setting.config, setting.source.splits['train']
+        self.streams = is_streamed(config, setting.source)
+        if not self.streams:
+            self._bank = bcast_local_devices(setting.bank('train'))
+            return
+        self._stream = Stream(
+            split.inputs,
+            split.labels,
+            config.data.batch_size,
+            config.random_seed,
+            jax.process_index(),
+            jax.process_count(),
+            config.data.workers,
+        )
+        self._make = make_feed(split, setting.standard())
+
+    def at(self, step: int) -> Bank:
+        """What the call that begins at a step reads, leaves [local devices, ...]."""
+        if not self.streams:
+            return self._bank
+        self._stream.seek(step)
+        return self._make(next(self._stream), jax.local_device_count())
+
+    def replace(self, bank: Bank) -> None:
+        """Reads from another bank (of one device) from now on."""
+        self._bank = bcast_local_devices(bank)
+
+    def close(self) -> None:
+        """Ends the decoding."""
+        if self.streams:
+            self._stream.close()
