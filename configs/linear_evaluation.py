@@ -16,8 +16,9 @@ The trunk of the best checkpoint stays as it is and sees images without augmenta
 stand a trunk of the same architecture that never learnt, and the pixels. Top-1 and top-5 are of the
 test split; of images with several classes (voc2007) it is the mean average precision, without
 interpolation (`map`, as scikit-learn's) and by the eleven points of the VOC challenges to 2009
-(`map_11_points`). The strength of the L2 penalty is the best of `linear_evaluation.l2` on the whole
-validation split, also where few labels of the training split are known.
+(`map_11_points`). Rows that end in `_valid` are of the split that chose among classifiers: the
+strength of the L2 penalty is the best of `linear_evaluation.l2` on the whole validation
+split, also where few labels of the training split are known.
 
 Other data, such as a folder of images:
 --config.linear_evaluation.data="'shapes',{'name': 'image_folder', 'path': 'FOLDER'}"

@@ -60,7 +60,8 @@ def resolved(tmp_path_factory):
 @pytest.mark.parametrize(('name', 'variant'), VARIANTS)
 def test_every_variant_of_every_recipe_is_possible(name, variant, large_source, resolved):
     config = resolved(name, variant)
-    check(config, large_source, num_devices=1)
+    if 'game' in config:  # Else nothing is played.
+        check(config, large_source, num_devices=1)
     assert config.is_locked
 
 

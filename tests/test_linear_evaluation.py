@@ -2,10 +2,9 @@
 
 import json
 import re
-from pathlib import Path
-from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import tiny_config
@@ -13,16 +12,22 @@ from processes import parameters
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
-from configs import discrimination, linear_evaluation as recipe
+from configs import discrimination, simclr
+from configs import linear_evaluation as recipe
 from emcom_jax import data
+from emcom_jax.evaluation.judging import make_draws
+from emcom_jax.evaluation.playing import see
+from emcom_jax.evaluation.setting import Setting, read_agents
 from emcom_jax.experiments import linear_evaluation as experiment
+from emcom_jax.experiments import trunks
 from emcom_jax.experiments.labels import amount_in_words, choose_labelled, make_task
 from emcom_jax.experiments.linear_classifier import Classifier, fit, scores, standardise
 from emcom_jax.experiments.linear_evaluation import LinearEvaluation
 from emcom_jax.experiments.population import PopulationExperiment
 from emcom_jax.metrics.ranking import among_first, average_precision
-from emcom_jax.runtime.run import start
-from emcom_jax.types import Source, Split
+from emcom_jax.runtime import run
+from emcom_jax.runtime.run_directory import RunDirectory, RunDirectoryError, open_run
+from emcom_jax.types import Batch, Source, Split
 
 STEPS = 300
 CLASSES, SIZE = 4, 5
@@ -185,12 +190,87 @@ def test_classes_are_those_of_training():
         make_task('x', source_of(**dict.fromkeys(splits, {'attributes': np.full((3, 2), 2)})))
 
 
+# --- whose trunk ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('recipe_of', 'changes', 'whose'),
+    [
+        (discrimination, {}, 'shared'),
+        (simclr, {}, 'shared'),
+        (
+            discrimination,
+            {'game.shared_trunk': False, 'listener.trunk.name': 'small_cnn'},
+            'listener',
+        ),
+        (
+            discrimination,
+            {
+                'game.shared_trunk': False,
+                'listener.trunk.name': 'small_cnn',
+                'population.num_speakers': 2,
+                'population.num_listeners': 2,
+                'speaker.groups': ({'core': 'gru'}, {'core': 'lstm'}),
+            },
+            'speaker',
+        ),
+    ],
+    ids=['shared', 'simclr', 'own', 'groups'],
+)
+def test_the_trunk_of_the_first_agent_is_read_and_nothing_else(
+    recipe_of, changes, whose, monkeypatch
+):
+    config = recipe_of.get_config('debug')
+    config.update_from_flattened_dict(changes | {'listener.trunk.width': 4})
+    each = {split: {'class': np.zeros(16, np.int32)} for split in ('train', 'valid', 'test')}
+    setting = Setting(config, source_of('shapes', **each))
+
+    def read_agents(run_dir, like):
+        def filled(leaf):  # Of two replicas; whatever it is, it says which agent's it is.
+            of_agents = np.zeros((2, *leaf.shape), leaf.dtype)
+            of_agents[1] += 10
+            if whose != 'shared':
+                of_agents += np.arange(leaf.shape[0]).reshape(-1, *[1] * (leaf.ndim - 1))
+            return of_agents
+
+        return 3, jax.tree.map(filled, like)
+
+    monkeypatch.setattr(trunks, 'read_agents', read_agents)
+    step, found = trunks.read_trunks('anywhere', setting, whose)
+    assert step == 3 and found.state
+    paths = {path for tree in found for path in tree}
+    assert {path.split('/')[0] for path in paths} == {'trunk'}
+    fresh = setting.game.init_listener if whose == 'listener' else setting.game.init_speaker
+    fresh = setting.game.init_shared if whose == 'shared' else fresh
+    images = jnp.zeros((2, 8, 8, 3))
+    batch = Batch(images, images, {}, jnp.arange(2), jnp.ones(2))
+    wanted = jax.eval_shape(fresh, jax.random.key(0), batch).params
+    assert {path for path in wanted if path.startswith('trunk')} == set(found.params)
+    for path, leaves in found.params.items():
+        for name, leaf in leaves.items():
+            assert leaf.shape == (2, *wanted[path][name].shape)
+            assert (leaf[0] == 0).all() and (leaf[1] == 10).all()
+
+
 # --- the whole of it ------------------------------------------------------------------------------
+
+IMAGES = {'train': 64, 'valid': 16, 'test': 16}
+
+
+def several(config):
+    """Images of one colour, and which of its channels are bright."""
+    assert config.image_size == 24
+    splits = {}
+    for seed, (split, count) in enumerate(IMAGES.items()):
+        colours = np.random.default_rng(seed).integers(0, 256, (count, 3))
+        images = np.tile(colours[:, None, None].astype(np.uint8), (1, 24, 24, 1))
+        splits[split] = Split(images, {'attributes': (colours > 127).astype(np.int32)})
+    return Source('several', splits, {'attributes': 2})
 
 
 @pytest.fixture(scope='module')
-def runs(tmp_path_factory):
-    """A folder with a trained run and its data."""
+def game(tmp_path_factory):
+    """The directory of a run of two replicas that has been trained."""
     folder = tmp_path_factory.mktemp('runs')
     config = discrimination.get_config('debug')
     changes = {
@@ -201,30 +281,182 @@ def runs(tmp_path_factory):
         'replicas': 2,
     }
     config.update_from_flattened_dict(changes)
-    start(PopulationExperiment, config, 'configs/discrimination.py:debug', 'train')
-    return folder
+    directory = open_run(config, 'configs/discrimination.py:debug')
+    outside = run.Run(config, directory, 'train')
+    run.train(PopulationExperiment, config, outside)
+    outside.writer.close()
+    directory.close()
+    return folder / 'game'
 
 
-def probe(run, out, **changes):
+def probe(game, **changes):
     config = recipe.get_config('debug')
-    config.from_run, config.run_dir = str(run), str(out)
-    config.update_from_flattened_dict({f'linear_evaluation.{k}': v for k, v in changes.items()})
+    config.from_run, config.run_dir = str(game), str(game.parent / 'linear')
+    config.update_from_flattened_dict(changes)
     return LinearEvaluation.resolve(config)
 
 
+def begin(game, mode='train', **changes):
+    """What the command does; as at the end of its process, the run is free again."""
+    opened = []
+
+    def keep(*args, **kwargs):
+        opened.append(open_run(*args, **kwargs))
+        return opened[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, 'open_run', keep)
+        try:
+            config = probe(game, **changes)
+            run.start(LinearEvaluation, config, 'configs/linear_evaluation.py:debug', mode)
+        finally:
+            for directory in opened:
+                directory.close()
+
+
 @pytest.fixture(scope='module')
-def evaluated(runs):
-    """The same, with a linear evaluation on two sources."""
-    own = {'name': 'shapes', 'num_images': 32}
-    other = {'name': 'photos', 'num_images': 64, 'image_size': 24, 'path': str(runs / 'data')}
-    config = probe(runs / 'game', runs / 'linear', data=('shapes', own, other))
-    before = parameters(runs / 'game')
-    start(LinearEvaluation, config, 'configs/linear_evaluation.py:debug', 'train')
-    after = parameters(runs / 'game')
+def linear(game):
+    """The directory of its linear evaluation, on its own data and on others."""
+    before = parameters(game)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(data.SOURCES, 'several', several)
+        sources = ('shapes', {'name': 'several', 'image_size': 24})
+        begin(game, **{'linear_evaluation.data': sources})
+    after = parameters(game)
     assert before.keys() == after.keys()
     assert all(np.array_equal(before[name], after[name]) for name in before)
-    return runs
+    return game.parent / 'linear'
 
 
-def test_run(evaluated):
-    print(json.dumps(json.loads((evaluated / 'linear' / 'summary.json').read_text()), indent=1))
+def test_the_summary_has_all_features_for_all_sources_and_shares(linear, game):
+    summary = json.loads((linear / 'summary.json').read_text())
+    columns = summary['linear_evaluation']
+    assert list(columns) == ['several@100%', 'several@50%', 'shapes@100%', 'shapes@50%']
+    best = json.loads((game / 'checkpoints' / '6' / '_CHECKPOINT_METADATA').read_text())
+    assert summary['best_step'] == best['custom_metadata']['best_step']
+    assert summary['step'] == 20 and summary['stopped'] == ''  # So few steps do not suffice.
+    for name, values in columns.items():
+        measures = ('map', 'map_11_points') if name.startswith('several') else ('top1', 'top5')
+        for features in ('trunk', 'random_trunk', 'pixels'):
+            for measure in measures:
+                for key in (f'{measure}_{features}', f'{measure}_{features}_valid'):
+                    assert 0 <= values[key] <= 1 and len(values[f'{key}_replicas']) == 2
+                    assert values[f'{key}_se'] >= 0
+            draws = 2 if name.endswith('@50%') else 1
+            assert len(values[f'l2_{features}_each']) == 2 * draws
+        assert values['labelled_images'] == (64 if name.endswith('100%') else 32)
+    # Which channels of a colour are bright, pixels tell.
+    assert columns['several@100%']['map_pixels'] > 0.95
+    assert columns['several@100%']['map_chance'] < 0.7
+
+
+def test_the_report_shows_them(linear, game):
+    page = (linear / 'report.html').read_text()
+    assert f'linear evaluation of {game}' in page
+    assert '<th>several@50%</th>' in page and '<td>top1_random_trunk</td>' in page
+    assert (linear / 'pictures' / 'linear_evaluation.png').exists()
+    assert 'configs/linear_evaluation.py' in page
+    for trained in ('There are no messages', 'There are no learning curves', '_each<', '_draws<'):
+        assert trained not in page
+
+
+def test_the_same_again_is_finished_and_another_is_refused(linear, game, capsys):
+    sources = {'linear_evaluation.data': ('shapes', {'name': 'several', 'image_size': 24})}
+    before = (linear / 'summary.json').stat().st_mtime_ns
+    begin(game, **sources)
+    output = capsys.readouterr().out
+    assert 'is finished; raise --config.training_steps' in output and 'top1_trunk' in output
+    with pytest.raises(RunDirectoryError, match='linear_evaluation.draws is 2 there and 1 here'):
+        begin(game, **sources, **{'linear_evaluation.draws': 1})
+    with pytest.raises(ValueError, match='--jaxline_mode=eval_test means nothing'):
+        begin(game, 'eval_test', **sources)
+    assert (linear / 'summary.json').stat().st_mtime_ns == before
+
+
+def test_trunks_see_as_in_evaluation(game):
+    """Of the second replica: without augmentation, by the running averages."""
+    theirs = Setting(RunDirectory(game).load_config())
+    ours = LinearEvaluation(probe(game))
+    (name, replicas), *_ = ours._views(theirs.source)
+    assert name == 'trunk'
+    _, agents = read_agents(game, {'shared': theirs.shapes()['shared']})
+    shared = jax.tree.map(lambda leaf: leaf[1], agents['shared'])
+    seen = {}
+    for split in ('train', 'test'):
+        images = theirs.bank(split)
+        view = see(
+            theirs.game, theirs.config.evaluation, 'speaker', shared, shared, images, make_draws(0)
+        )
+        seen[split] = np.asarray(view[0])
+    expected = standardise(seen)
+    for split, features in expected.items():
+        np.testing.assert_allclose(replicas[1][split], features, rtol=1e-3, atol=1e-4)
+    assert np.abs(replicas[0]['test'] - replicas[1]['test']).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'sentence'),
+    [
+        ('from_run', None, 'must name a run directory'),
+        ('training_steps', 0, 'must be at least 1'),
+        ('random_seed', -1, 'must not be negative'),
+        ('linear_evaluation.trunk', 'sharde', 'must be one of auto, shared, speaker, listener'),
+        ('linear_evaluation.data', (3,), 'must hold names, or groups'),
+        ('linear_evaluation.data', ({'path': 'x'},), 'must hold names, or groups'),
+        ('linear_evaluation.data', ({'name': 'x', 'seed': '1'},), 'must be of type int'),
+        ('linear_evaluation.shares', (0.1, 2.0), 'must hold numbers above 0, at most 1'),
+        ('linear_evaluation.shares', (), 'must not be empty without per_class'),
+        ('linear_evaluation.per_class', (0.5,), 'must hold whole numbers of at least 1'),
+        ('linear_evaluation.l2', (0.1, 0.0), 'must hold numbers above 0'),
+        ('linear_evaluation.draws', 0, 'must be at least 1'),
+        ('linear_evaluation.batch_size', 0, 'must be at least 1'),
+        ('linear_evaluation.pixels', -1, 'must be at least 0'),
+    ],
+)
+def test_what_cannot_be_is_refused(game, key, value, sentence):
+    with pytest.raises(ValueError, match=f'^{re.escape(f"{key}={value!r}")}.*{sentence}'):
+        probe(game, **{key: value})
+
+
+def test_what_does_not_fit_the_run_is_refused(game, tmp_path):
+    with pytest.raises(
+        ValueError, match="key of linear_evaluation.data 'nam'; did you mean 'name'"
+    ):
+        probe(game, **{'linear_evaluation.data': ({'name': 'shapes', 'nam': 'x'},)})
+    with pytest.raises(ValueError, match='trunk=.listener. is not of .*: it must be one of shared'):
+        LinearEvaluation(probe(game, **{'linear_evaluation.trunk': 'listener'}))
+    with pytest.raises(ValueError, match='digits has features, not images'):
+        LinearEvaluation(probe(game, **{'linear_evaluation.data': ('digits',)}))
+    (tmp_path / 'config.json').write_text(json.dumps(tiny_config().to_dict()))
+    with pytest.raises(ValueError, match='has no trunk: its agents see features'):
+        LinearEvaluation(probe(tmp_path))
+
+
+def test_there_are_no_keys_that_mean_nothing():
+    keys = {'training_steps', 'random_seed', 'experiment', 'run_dir', 'from_run'}
+    assert set(recipe.get_config()) == keys | {'linear_evaluation'}
+
+
+# --- what is stated -------------------------------------------------------------------------------
+
+
+def test_one_fit_has_an_interval_and_several_have_an_error():
+    features, labels = separable(40, noise=1.0)
+    task = make_task('x', source_of(**dict.fromkeys(('train', 'valid', 'test'), {'class': labels})))
+    classifier = Classifier(np.eye(SIZE, task.num_classes, dtype=np.float32), np.zeros(CLASSES))
+    values = experiment._judge_on('test', classifier, {'test': features}, task, True)
+    low, high = values['top1_ci95']
+    assert low < values['top1'] < high and 'top5' not in values  # Of four classes.
+    several = task._replace(labels={'test': (features > 0).astype(np.float32)}, num_classes=SIZE)
+    itself = Classifier(np.eye(SIZE, dtype=np.float32), np.zeros(SIZE))
+    values = experiment._judge_on('test', itself, {'test': features}, several, True)
+    assert values['map'] == 1.0 and values['map_ci95'] == [1.0, 1.0]
+    one, two, three = ({'top1': x, 'l2': x} for x in (0.1, 0.2, 0.6))
+    assert experiment._over([[dict(one)]]) == {'top1': 0.1, 'l2_each': [0.1]}
+    draws = experiment._over([[dict(one), dict(two), dict(three)]])
+    assert draws['top1'] == pytest.approx(0.3) and draws['top1_draws'] == [0.1, 0.2, 0.6]
+    assert draws['top1_se'] == pytest.approx(np.std([0.1, 0.2, 0.6], ddof=1) / 3**0.5)
+    replicas = experiment._over([[dict(one), dict(three)], [dict(two), dict(two)]])
+    assert replicas['top1_replicas'] == pytest.approx([0.35, 0.2])
+    assert replicas['top1_se'] == pytest.approx(0.075)
+    assert replicas['l2_each'] == [0.1, 0.6, 0.2, 0.2]

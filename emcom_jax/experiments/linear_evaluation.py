@@ -20,7 +20,8 @@ from emcom_jax import data
 from emcom_jax.agents.vision import make_trunk
 from emcom_jax.architectures import combinations
 from emcom_jax.config import one_of, require
-from emcom_jax.data.bank import look_at, make_bank
+from emcom_jax.data.bank import make_bank
+from emcom_jax.data.batches import look_at
 from emcom_jax.data.decoding import Images
 from emcom_jax.evaluation.setting import Setting
 from emcom_jax.experiments import linear_classifier
@@ -70,8 +71,7 @@ class LinearEvaluation:
         # Images of any source are shifted and scaled as the run's own.
         train = setting.source.splits['train']
         one = Split(_rows(train, 0, 1), {})
-        bank = make_bank(one, 'float32', train if setting.config.data.standardize else None)
-        self._sight = bank.sight
+        self._sight = make_bank(one, 'float32', setting.standard()).sight
         self._sources = list(self._load(setting))
 
     @classmethod
@@ -301,12 +301,15 @@ def _check(config: ConfigDict) -> None:
     at, options = 'linear_evaluation', config.linear_evaluation
     whose = ('auto', 'shared', 'speaker', 'listener')
     require(config, f'{at}.trunk', options.trunk in whose, one_of(*whose))
-    known = config_lib.base().data.to_dict()
     for entry in options.data:
         good = isinstance(entry, str) or (isinstance(entry, dict) and 'name' in entry)
-        require(config, f'{at}.data', good, "must hold names, or groups such as {'name': 'shapes'}")
-        for key in entry if isinstance(entry, dict) else ():
-            look_up(known, key, f'key of {at}.data')
+        sentence = "must hold names, or groups such as {'name': 'shapes'}"
+        require(config, f'{at}.data', good, sentence)
+        for key, value in entry.items() if isinstance(entry, dict) else ():
+            default = look_up(config_lib.base().data.to_dict(), key, f'key of {at}.data')
+            like = str if default is None else type(default)
+            sentence = f'has {key}={value!r}, which must be of type {like.__name__}'
+            require(config, f'{at}.data', type(value) is like, sentence)
     shares = all(type(x) in (int, float) and 0 < x <= 1 for x in options.shares)
     require(config, f'{at}.shares', shares, 'must hold numbers above 0, at most 1')
     whole = all(type(x) is int and x >= 1 for x in options.per_class)
@@ -320,3 +323,4 @@ def _check(config: ConfigDict) -> None:
     for key, least in (('draws', 1), ('batch_size', 1), ('pixels', 0)):
         require(config, f'{at}.{key}', options[key] >= least, f'must be at least {least}')
     require(config, 'training_steps', config.training_steps >= 1, 'must be at least 1')
+    require(config, 'random_seed', config.random_seed >= 0, 'must not be negative')
