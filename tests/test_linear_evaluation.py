@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +54,7 @@ def number(found, place):
 def test_it_is_that_of_scikit_learn():
     # Enough for three chunks, of which the classifiers see every other example.
     features, labels = separable(2500, noise=1.0)
-    rows, strengths = np.arange(0, 2500, 2), (0.1, 0.003, 0.02)
+    rows, strengths = np.arange(0, 2500, 2), (0.003, 0.1, 0.02)
     found = fit(features, labels, CLASSES, rows, strengths, STEPS)
     assert found.converged.all() and (found.steps > 3).all()
     for place, l2 in enumerate(strengths):
@@ -92,9 +93,10 @@ def test_it_recovers_what_is_linear_and_nothing_of_what_is_not_there():
 
 def test_only_the_given_rows_are_learnt_from_in_whatever_order_of_strengths():
     features, labels = separable(1500, noise=1.0)
-    rows = np.arange(40)
+    rows = np.arange(1, 41)  # Not the first, with which rows are padded.
     found = fit(features, labels, CLASSES, rows, (0.1, 0.01), STEPS)
-    others = np.where(np.arange(1500) < 40, labels, 0).astype(np.int32)
+    others = (labels + 1) % CLASSES
+    others[rows] = labels[rows]
     again = fit(features, others, CLASSES, rows[::-1], (0.01, 0.1), STEPS)
     for place in (0, 1):
         for one, other in zip(number(found, place), number(again, 1 - place), strict=True):
@@ -200,7 +202,11 @@ def test_classes_are_those_of_training():
         (simclr, {}, 'shared'),
         (
             discrimination,
-            {'game.shared_trunk': False, 'listener.trunk.name': 'small_cnn'},
+            {
+                'game.shared_trunk': False,
+                'listener.trunk.name': 'small_cnn',
+                'population.num_listeners': 3,
+            },
             'listener',
         ),
         (
@@ -438,6 +444,33 @@ def test_there_are_no_keys_that_mean_nothing():
 
 
 # --- what is stated -------------------------------------------------------------------------------
+
+
+def test_the_valid_split_chooses_and_the_test_split_judges():
+    features, labels = separable(600)
+    found = make_task(
+        'x', source_of(train={'class': labels}, valid={'class': labels}, test={'class': labels})
+    )
+    bank = dict.fromkeys(('train', 'valid', 'test'), jnp.asarray(features))
+
+    def judge(strengths, **others):
+        state = SimpleNamespace(
+            _options=SimpleNamespace(l2=strengths),
+            _config=SimpleNamespace(training_steps=STEPS),
+            _steps=0,
+            _converged=True,
+        )
+        task = found._replace(labels=found.labels | others)
+        return LinearEvaluation._judge(state, bank, task, np.arange(600), False)
+
+    values = judge((1e-3, 30.0))
+    assert values['l2'] == 1e-3 and values['top1'] == values['top1_valid'] > 0.95
+    assert judge((1e-6, 1e-7), valid=labels * 0 - 1)['l2'] == 1e-6  # The stronger of equals.
+    wrong = (labels + 1) % CLASSES
+    values = judge((1e-3,), valid=wrong)
+    assert values['top1'] > 0.95 and values['top1_valid'] < 0.05
+    # Where valid wants no trust in features, the strength that gives them least is chosen.
+    assert judge((1e-3, 30.0), valid=wrong)['l2'] == 30.0
 
 
 def test_one_fit_has_an_interval_and_several_have_an_error():
