@@ -90,6 +90,8 @@ def base(experiment: str = 'population') -> ConfigDict:
         group = functools.reduce(operator.getitem, groups, config)
         group[name] = placeholder(group.get_type(name))
     config.update_from_flattened_dict(changes)
+    for name in set(config) - set(probes.KEPT.get(experiment, config)):
+        del config[name]
     if experiment in probes.GROUPS:
         config[experiment] = dict(probes.GROUPS[experiment])
     return config.lock()

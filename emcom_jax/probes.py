@@ -31,6 +31,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         'evaluation.interventions': False,
         'evaluation.noise_ladder': False,
     },
+    'linear_evaluation': {
+        'training_steps': 300,  # Of the optimiser of a classifier, at most.
+        'random_seed': 7,
+    },
 }
 
 # Their own groups.
@@ -46,6 +50,24 @@ GROUPS: dict[str, dict[str, Any]] = {
         'shares': (0.5, 0.75, 0.9),  # Of the residents' accuracy, whose cost is stated.
         'steps': (100, 300, 1000),  # At which the accuracy is stated.
     },
+    'linear_evaluation': {
+        'trunk': 'auto',  # shared | speaker | listener (the first); auto: shared, else speaker.
+        # Names of data sources, or keys of the data group: ('shapes', {'name': 'photos', ...}).
+        # Empty: the run's own. What is not said of its own is as in the run; of others only
+        # image_size is.
+        'data': (),
+        'shares': (0.01, 0.1, 1.0),  # Of the labels of each class that are known in training ...
+        'per_class': (),  # ... and, besides, so many of each class.
+        'draws': 3,  # Of the known ones, unless all are.
+        'l2': (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0),  # Strengths, of which valid decides.
+        'pixels': 16,  # The side of the images whose pixels are set beside; 0: none are.
+        'batch_size': 256,  # Images that a trunk sees at a time.
+    },
+}
+
+# Of experiments that train no agents: the keys that they have besides, of those at the top.
+KEPT = {
+    'linear_evaluation': ('training_steps', 'random_seed', 'experiment', 'run_dir', 'from_run'),
 }
 
 # What they take from the run of `from_run`, or derive: None unless it is set.

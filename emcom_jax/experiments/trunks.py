@@ -63,10 +63,31 @@ def _of_run(run_dir: str) -> Agent:
     setting = Setting(RunDirectory(run_dir).load_config())
     if setting.game.trunks == 'none':
         raise ValueError(f'{run_dir} has no trunk: its agents see features')
-    role = 'shared' if setting.game.trunks == 'shared' else 'speakers'
-    _, agents = read_agents(run_dir, {role: setting.shapes()[role]})
-    first = jax.tree.map(lambda leaf: leaf[0] if role == 'shared' else leaf[0, 0], agents[role])
-    return Agent(*(_trunk_of(tree) for tree in first))
+    whose = 'shared' if setting.game.trunks == 'shared' else 'speaker'
+    _, trunks = read_trunks(run_dir, setting, whose)
+    first: Agent = jax.tree.map(lambda leaf: leaf[0], trunks)
+    return first
+
+
+def read_trunks(run_dir: str, setting: Setting, whose: str) -> tuple[int, Agent]:
+    """Reads a trunk from the best checkpoint of a run.
+
+    setting: of that run.
+    whose: 'shared', or that of the first 'speaker' or 'listener'.
+
+    Returns the step, and a trunk for each replica, NumPy arrays [R, ...]; of what else there may be
+    in a shared network nothing.
+    """
+    name = whose if whose == 'shared' else f'{whose}s'
+    shapes = setting.shapes()[name]
+    # Of several groups the first, which alone is then read.
+    first = shapes if isinstance(shapes, Agent) else shapes[0]
+    like = Agent(*map(_trunk_of, first))
+    step, found = read_agents(run_dir, {name: like if first is shapes else (like,)})
+    trunks = found[name] if first is shapes else found[name][0]
+    if whose != 'shared':
+        trunks = jax.tree.map(lambda leaf: leaf[:, 0], trunks)
+    return step, trunks
 
 
 def _trunk_of(tree: Tree) -> Tree:

@@ -3,7 +3,9 @@
 python -m emcom_jax.report RUN_DIR [RUN_DIR ...]
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 def make_report(run_dir: str | Path) -> Path:
@@ -20,3 +22,9 @@ def make_report(run_dir: str | Path) -> Path:
     from emcom_jax.report import page  # Training imports this; matplotlib may wait for its end.
 
     return page.make(Path(run_dir)).path
+
+
+def with_columns(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A summary whose dicts are the columns of a table: those of a linear evaluation, too."""
+    columns = dict(summary)
+    return columns | columns.pop('linear_evaluation', {})

@@ -14,7 +14,18 @@ from matplotlib.figure import Figure
 from emcom_jax import config as config_lib
 from emcom_jax.architectures import kinds
 from emcom_jax.metrics import compute, records
-from emcom_jax.report import corpus, curves, languages, learning, messages, noise, symbols, usage
+from emcom_jax.report import (
+    corpus,
+    curves,
+    languages,
+    learning,
+    linear,
+    messages,
+    noise,
+    symbols,
+    usage,
+    with_columns,
+)
 from emcom_jax.runtime.files import read_json, replace_text, strict, write_json
 from emcom_jax.runtime.run_directory import RunDirectory, RunDirectoryError, flatten, tuples
 from emcom_jax.runtime.writers import read_lines
@@ -91,12 +102,15 @@ def make(run_dir: str | Path) -> Report:
     def show(*about: Any) -> None:
         pictures.append(draw(*about))
 
+    experiment, plays = config.get('experiment', 'population'), 'game' in config
+    if summary.get('linear_evaluation'):
+        accuracies = linear.by_labels(summary['linear_evaluation'])
+        show(accuracies, 'linear_evaluation', 'Linear evaluation', linear.CAPTION)
     figure = curves.learning_curves(lines, summary.get('best_step'), _ceilings(summary))
-    if figure is None:
-        missing.append('There are no learning curves: metrics.jsonl holds nothing to draw.')
-    else:
+    if figure is not None:
         show(figure, 'learning_curves', 'Learning curves', CURVES)
-    experiment = config.get('experiment', 'population')
+    elif plays:
+        missing.append('There are no learning curves: metrics.jsonl holds nothing to draw.')
     if run.learning(experiment).exists():
         with np.load(run.learning(experiment)) as curve:
             steps, accuracy = curve['steps'], curve['accuracy']
@@ -108,7 +122,8 @@ def make(run_dir: str | Path) -> Report:
         shown = 0 if config.get('replicas', 1) > 1 else None  # Of the replicas.
         record = records.load(run.record('test', shown))
     except (OSError, ValueError) as error:
-        missing.append(f'There are no messages: {error}')
+        if plays:
+            missing.append(f'There are no messages: {error}')
     else:
         if record.kind == 'symbols':
             corpus.export(record, run.path, _system(config))
@@ -235,16 +250,17 @@ def _records(run: RunDirectory, splits: Sequence[str], shown: int | None) -> dic
 def _table(summary: Mapping[str, Any]) -> dict[str, Any]:
     """The values of the summary: 'splits', and 'rows' of (name, chance, ceiling, a text for each
     split); 'bounded' is whether any has a ceiling."""
+    columns = with_columns(summary)
     splits = {
         name: values
-        for name, values in summary.items()
+        for name, values in columns.items()
         if isinstance(values, dict) and name != 'noise'
     }
     ceilings = {str(count): value for count, value in _ceilings(summary).items()}
     names = dict.fromkeys(name for values in splits.values() for name in values)
     rows = []
     for name in sorted(names, key=_by_number):
-        if name.endswith(('_ci95', '_se', '_replicas')) or usage.tells(name):
+        if name.endswith(('_ci95', '_se', '_replicas', '_draws', '_each')) or usage.tells(name):
             continue
         kind, _, count = name.partition('@')
         if kind in (CHANCE, CEILING):

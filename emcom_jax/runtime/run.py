@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -13,7 +13,7 @@ from jaxline.experiment import AbstractExperiment
 from ml_collections import ConfigDict
 
 from emcom_jax.metrics import noise, records
-from emcom_jax.report import make_report
+from emcom_jax.report import make_report, with_columns
 from emcom_jax.runtime import flags
 from emcom_jax.runtime.checkpoints import Checkpointer
 from emcom_jax.runtime.devices import prepare_jaxline
@@ -166,11 +166,30 @@ def evaluate(
     return values
 
 
+class Probe(Protocol):
+    """An experiment that trains no agents: it begins again wherever it was stopped."""
+
+    def __init__(self, config: ConfigDict): ...
+
+    def conclude(self) -> dict[str, Any]:
+        """Does it; returns the summary, with the seconds that it took as `wall_s`."""
+        ...
+
+
 def start(
-    experiment_class: type[AbstractExperiment], config: ConfigDict, config_path: str, mode: str
+    experiment_class: type[AbstractExperiment] | type[Probe],
+    config: ConfigDict,
+    config_path: str,
+    mode: str,
 ) -> None:
     """Does what one command line asks for, and prints what came of it."""
     chief = jax.process_index() == 0
+    trains = issubclass(experiment_class, AbstractExperiment)
+    if mode != 'train' and not trains:
+        raise ValueError(
+            f'--jaxline_mode={mode} means nothing for experiment={config.experiment!r}, which '
+            'evaluates as it is: leave it out'
+        )
     directory = open_run(config, config_path, train=mode == 'train', chief=chief)
     if mode != 'train':
         show(evaluate(experiment_class, config, Run(config, directory, mode), mode))
@@ -185,7 +204,10 @@ def start(
             more = f'it stopped early, as {summary["stopped"]}; to train anew, '
         print(f'{directory} is finished; {more}choose another --config.run_dir')
         return
-    summary = train(experiment_class, config, Run(config, directory, mode))
+    if trains:
+        summary = train(experiment_class, config, Run(config, directory, mode))
+    else:
+        summary = experiment_class(config).conclude()
     if chief:
         directory.write_summary(summary)
         show(summary)
@@ -201,6 +223,7 @@ _ONLY_IN_REPORT = ('guess_change', 'accuracy_intact', 'intervention_examples')
 
 def show(summary: dict[str, Any]) -> None:
     """Prints the single values of each split as a table, intervals beside what they belong to."""
+    summary = with_columns(summary)
     splits = [
         name for name, values in summary.items() if isinstance(values, dict) and name != 'noise'
     ]

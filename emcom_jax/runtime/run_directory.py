@@ -157,7 +157,8 @@ def open_run(
         run.lock()
     here = json.loads(json.dumps(strict(config.to_dict())))
     # Where nothing was saved there is nothing to protect: a refused first try can be corrected.
-    if run.config.exists() and (run.has_checkpoint() or not train):
+    kept = run.has_checkpoint() or run.summary.exists()
+    if run.config.exists() and (kept or not train):
         there = read_json(run.config)
         try:
             _check_same(run, there, here, train)
