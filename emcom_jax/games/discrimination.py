@@ -56,7 +56,9 @@ def check(config: ConfigDict, source: Source) -> None:
         read = images and (role == 'speaker' or not config.game.shared_trunk)
         if not read:
             why = 'one trunk is shared' if images else f'{source.name} has features, not images'
-            require(config, f'{at}.name', trunk.name is None, f'is not read: {why}; leave it unset')
+            for key in ('name', 'weights', 'frozen'):
+                unset = not trunk[key]
+                require(config, f'{at}.{key}', unset, f'is not read: {why}; leave it unset')
             continue
         require(config, f'{at}.name', trunk.name in TRUNKS, one_of(*TRUNKS))
         require(config, f'{at}.width', trunk.width >= 1, 'must be at least 1')
@@ -64,6 +66,9 @@ def check(config: ConfigDict, source: Source) -> None:
         require(config, f'{at}.precision', trunk.precision in PRECISIONS, one_of(*PRECISIONS))
         if trunk.weights is None:
             continue
-        for key in ('speaker.groups', 'listener.groups', 'updates.reset.every'):
-            unset = get(config, key) is None or (key.startswith('up') and config.game.shared_trunk)
+        keys = ['speaker.groups', 'listener.groups']
+        if not config.game.shared_trunk:  # Fresh agents would not have them.
+            keys += ['updates.reset.every', 'updates.generations.every']
+        for key in keys:
+            unset = get(config, key) is None
             require(config, key, unset, f'must be unset with {at}.weights')
