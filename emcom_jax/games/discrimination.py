@@ -51,6 +51,11 @@ def check(config: ConfigDict, source: Source) -> None:
     drawn = memory == 0 or config.loss.listener.num_distractors is None
     require(config, 'loss.listener.num_distractors', drawn, 'must be unset with a memory')
     images = source.splits['train'].inputs.ndim == 4
+    apart = not images or config.game.shared_trunk or config.population.execution != 'vmap'
+    sentence = (
+        "would group convolutions: with trunks of their own it must be 'auto', 'map' or 'unroll'"
+    )
+    require(config, 'population.execution', apart, sentence)
     for role in ('speaker', 'listener'):
         trunk, at = config[role].trunk, f'{role}.trunk'
         read = images and (role == 'speaker' or not config.game.shared_trunk)
