@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 
 from emcom_jax import metrics, population, steps, updates
 from emcom_jax.config import one_of, require
-from emcom_jax.data.batches import draw
+from emcom_jax.data.bank import is_streamed
+from emcom_jax.data.batches import draw, make_augmentation
 from emcom_jax.evaluation.setting import Setting
 from emcom_jax.experiments.ease_of_learning import FROZEN_SPEAKERS, EaseOfLearning, check_curve
 from emcom_jax.metrics.learning import first_step_at
@@ -87,6 +88,9 @@ class Newcomer(EaseOfLearning):
     def _start_from(self, members: Members, run_dir: str) -> Members:
         """The residents of the other role; newcomers are fresh."""
         assert isinstance(members, Population)  # No groups: see `_following`.
+        whole = not is_streamed(self._config, self._setting.source)
+        sentence = 'must not be less than the training images, on which residents play first'
+        require(self._config, 'data.most_bytes', whole, sentence)
         config = ConfigDict(self._config.to_dict())
         source = RunDirectory(run_dir).load_config()
         config.update_from_flattened_dict(FROZEN_SPEAKERS)
@@ -113,7 +117,12 @@ class Newcomer(EaseOfLearning):
             axis_name=None,
         )
         draw_batch = partial(
-            draw, batch_size=config.data.batch_size, noise=config.game.input_noise, axis_name=None
+            draw,
+            batch_size=config.data.batch_size,
+            noise=config.game.input_noise,
+            axis_name=None,
+            augmentation=make_augmentation(config.game),
+            together=1 if config.game.distractors == 'random' else config.game.together,
         )
         many = jax.jit(steps.make_steps(communicate, [], draw_batch, self._over_replicas).many)
 
