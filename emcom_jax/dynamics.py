@@ -5,7 +5,8 @@ Updates as `updates.communicate` makes them: pure functions (key, step, populati
 (population, scalars), whose scalars are single numbers.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from emcom_jax.optimizers import Optimizer
 from emcom_jax.population import Optimizers, init_population, put, take
 from emcom_jax.steps import Periodic, after_every
 from emcom_jax.types import Agent, Array, Batch, Key, Learner, Message, Population, Tree
-from emcom_jax.updates import Results, Scalars, Update, When, sum_over_devices
+from emcom_jax.updates import Results, Scalars, Update, When, sum_over_devices, unrolled
 
 
 def make_periodic(
@@ -115,7 +116,7 @@ def imitate(
             return _learn_message(game, optimizer, student, message, step, batch, axis_name)
 
         # One after the other: students are few, and their agents may be large.
-        learned, values = jax.lax.map(learn, take(speakers, students))
+        learned, values = _one_by_one(game, learn, take(speakers, students))
         speakers = put(speakers, students, learned)
         return population._replace(speakers=speakers), {'imitation_loss': values.mean()}
 
@@ -189,7 +190,7 @@ def transmit(game: Game, optimizers: Optimizers, axis_name: str | None) -> Updat
             message = game.say_greedy(Agent(teacher, student.agent.state), batch)
             return _learn_message(game, optimizer, student, message, step, batch, axis_name)
 
-        speakers, values = jax.lax.map(learn, (population.speakers, population.targets))
+        speakers, values = _one_by_one(game, learn, (population.speakers, population.targets))
         return population._replace(speakers=speakers), {'transmission_loss': values.mean()}
 
     return update
@@ -202,6 +203,13 @@ def finish_transmission(
     del key, step, batch
     targets = jax.tree.map(jnp.copy, population.speakers.agent.params)
     return population._replace(targets=targets), {}
+
+
+def _one_by_one(game: Game, function: Callable[[Tree], Any], stack: Tree) -> Any:
+    """Applies a function to each of a stack; without a loop where it is to differentiate trunks (see
+    `updates.unrolled`)."""
+    loop = unrolled if game.trunks == 'own' else jax.lax.scan
+    return loop(lambda _, each: (None, function(each)), None, stack)[1]
 
 
 def _learn_message(
