@@ -161,14 +161,20 @@ def reset(game: Game, optimizers: Optimizers, who: str) -> Update:
 
 def succeed(game: Game, optimizers: Optimizers) -> Update:
     """Makes the update that begins the next generation (Kirby 2001; Ren et al. 2020): all agents
-    are fresh, and the speakers before them stay in the place of the EMA targets, as teachers."""
+    are fresh, and the speakers before them stay in the place of the EMA targets, as teachers.
+
+    Fresh speakers begin with the states of those before (statistics of a batch norm), by which the
+    teachers speak; they move as soon as pairs play.
+    """
     refresh = reset(game, optimizers, 'all')
 
     def update(
         key: Key, step: Array, population: Population, batch: Batch
     ) -> tuple[Population, Scalars]:
         fresh, scalars = refresh(key, step, population, batch)
-        return fresh._replace(targets=population.speakers.agent.params), scalars
+        teachers = population.speakers.agent
+        pupils = fresh.speakers._replace(agent=fresh.speakers.agent._replace(state=teachers.state))
+        return fresh._replace(speakers=pupils, targets=teachers.params), scalars
 
     return update
 
@@ -206,7 +212,7 @@ def finish_transmission(
 
 
 def _one_by_one(game: Game, function: Callable[[Tree], Any], stack: Tree) -> Any:
-    """Applies a function to each of a stack; without a loop where it is to differentiate trunks (see
+    """Applies a function to each of a stack; without a loop where it differentiates trunks (see
     `updates.unrolled`)."""
     loop = unrolled if game.trunks == 'own' else jax.lax.scan
     return loop(lambda _, each: (None, function(each)), None, stack)[1]
