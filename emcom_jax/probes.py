@@ -75,7 +75,7 @@ _ANY = (
     *('replicas', 'data', 'game', 'channel', 'speaker', 'listener', 'loss', 'evaluation'),
     *('population.num_speakers', 'population.num_listeners', 'population.pairs_per_step'),
     *('population.pairing', 'population.pairs', 'population.graph', 'population.structure'),
-    *('population.speaker_learns', 'population.listener_learns'),
+    *('population.speaker_learns', 'population.listener_learns', 'population.updates_per_call'),
 )
 TAKEN = {'ease_of_learning': _ANY, 'newcomer': (*_ANY, 'optimizer')}
 # Of these, what is their own.

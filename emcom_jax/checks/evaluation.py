@@ -134,7 +134,7 @@ def _example_record(config: ConfigDict, source: Source, several: bool) -> EvalRe
         variable_length=config.channel.variable_length,
         messages=symbols if kind == 'symbols' else real,
         lengths=np.full((speakers, 4), config.channel.length, np.int32),
-        meanings=np.asarray(split.inputs[rows], np.float32),
+        meanings=np.asarray(split.inputs[rows], np.float32).reshape(4, -1),
         labels={name: np.asarray(label[rows]) for name, label in split.labels.items()},
         num_candidates=counts,
         correct=played,

@@ -167,13 +167,11 @@ class PopulationExperiment(AbstractExperiment):
                 self._validate(0, progress.print)
             else:
                 progress.print(f'going on from step {state.global_step}')
-            if trunks.sees_once(
-                ours, self._game, self._setting.source
-            ):  # With the trunk that was restored, if any.
+            members = first(self._population)  # With the trunk that was restored, if any.
+            if trunks.sees_once(ours, self._game, self._setting.source, members):
                 bank = first(self._feed.at(0))
-                self._feed.replace(
-                    trunks.seen_once(ours, self._game, first(self._population), bank)
-                )
+                self._feed.replace(trunks.seen_once(ours, self._game, members, bank))
+            del members
             while state.global_step < ours.training_steps and not self.stopped:
                 count = self._steps_until_something(state.global_step)
                 scalars = self._advance(state.global_step, count)
