@@ -92,8 +92,8 @@ class PopulationExperiment(AbstractExperiment):
         self._population = bcast_local_devices(members)
         self._validation = Validation(config.evaluation, len(self._splits['valid'].inputs))
         if mode == 'train':
-            self._banks.pop('train', None)  # It may be the larger part of a device's memory.
-            self._feed = Feed(self._setting)
+            # It may be the larger part of a device's memory.
+            self._feed = Feed(self._setting, self._banks.pop('train', None))
             self._many = self._compile()
             self._steps_per_call = self._most_per_call()
         self._say_replaced()
