@@ -181,12 +181,12 @@ def test_neighbourhoods_are_small_alike_and_complete(count, size):
 
 def test_neighbours_are_near():
     rng = np.random.default_rng(0)
-    centres = np.repeat(10 * np.eye(4), 8, axis=0)
-    points = rng.permutation(centres + rng.standard_normal((32, 4)))
-    groups = neighbourhoods(points.astype(np.float16), 8)
-    for number in range(4):
-        assert len(set(points[groups == number].argmax(1))) == 1
-    # Elsewhere at least nearer than others: one coordinate tells all.
+    corners = np.array([[x, y, z] for x in (0, 9) for y in (0, 9) for z in (0, 9)])
+    points = rng.permutation(np.repeat(corners, 4, axis=0) + rng.standard_normal((32, 3)))
+    groups = neighbourhoods(points.astype(np.float16), 4)
+    for number in range(8):
+        assert len(np.unique(points[groups == number] > 4.5, axis=0)) == 1
+    # Where one coordinate tells all, by that.
     line = rng.permutation(100)[:, None] * [1.0, 0.001]
     groups = neighbourhoods(line, 10)
     for number in range(groups.max() + 1):
@@ -275,7 +275,7 @@ def test_hard_distractors_share_the_label_where_they_can():
 
     def mates(rows):
         """Of each candidate how many of the others share its class, and which one it is."""
-        same = rivals[rows][:, None] == rivals[rows]
+        same = rivals[rows][:, None] == rivals[rows][None]
         return same.sum(axis=1) - 1, rows
 
     for count in (2, 4):
