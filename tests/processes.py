@@ -12,17 +12,21 @@ import orbax.checkpoint as ocp
 import pytest
 
 ROOT = Path(__file__).parents[1]
-RECIPE = ROOT / 'configs' / 'lewis.py'
+CONFIGS = ROOT / 'configs'
 
 
 def command(
-    run: Path, *overrides: str, variant: str = ':imitation,debug', mode: str = 'train'
+    run: Path,
+    *overrides: str,
+    variant: str = ':imitation,debug',
+    mode: str = 'train',
+    recipe: str = 'lewis',
 ) -> list[str]:
     return [
         sys.executable,
         '-m',
         'emcom_jax.main',
-        f'--config={RECIPE}{variant}',
+        f'--config={CONFIGS / recipe}.py{variant}',
         f'--config.run_dir={run}',
         f'--jaxline_mode={mode}',
         '--config.evaluation.interventions=False',  # test_sweep.py has a run with them.

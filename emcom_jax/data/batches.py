@@ -89,16 +89,21 @@ def _positions(batch_size: int, axis_name: str | None) -> Array:
 
 
 def _rival(rivals: Partners, rows: Array, position: Array, key: Key, together: int) -> Array:
-    """Of each row, the member of its group that stands so many steps after it as `position` does
-    after the first; steps are drawn for each group, so that its members meet others each time."""
+    """Of each row, the first of those that come together, that member of its group who comes in its
+    position: itself first, then others, drawn; none twice, unless the group has fewer."""
     start, size = rivals.start[rows], rivals.size[rows]
 
-    def stride(key: Key, size: Array) -> Array:
-        return jax.random.randint(key, (), 1, 1 + jnp.maximum((size - 1) // (together - 1), 1))
+    def steps(key: Key, size: Array) -> Array:
+        """From the first to each, in the order of the group: drawn with replacement, sorted, and one
+        further apart."""
+        room = jnp.maximum(size - together, 0) + 1
+        drawn = jax.random.randint(key, (together - 1,), 0, room)
+        others = jnp.sort(drawn) + jnp.arange(1, together)
+        return jnp.concatenate([jnp.zeros(1, others.dtype), others])
 
-    strides = jax.vmap(stride)(draws.example_keys(key, position // together), size)
-    steps = position % together * strides
-    return rivals.order[start + (rivals.place[rows] - start + steps) % size]
+    of_group = jax.vmap(steps)(draws.example_keys(key, position // together), size)
+    own = jnp.take_along_axis(of_group, (position % together)[:, None], axis=1)[:, 0]
+    return rivals.order[start + (rivals.place[rows] - start + own) % size]
 
 
 def look_at(

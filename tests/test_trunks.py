@@ -1,0 +1,548 @@
+"""Trunks in a population: how often they are evaluated, whose weights they have, what is seen once
+and for all, and that evaluation sees each image as the game does."""
+
+import json
+from collections import Counter
+from functools import partial
+from types import SimpleNamespace
+
+import chex
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from pictures import (
+    BATCH,
+    COUNT,
+    bank_of,
+    batch_of,
+    config_of,
+    game_of,
+    optimizers_of,
+    pair_of,
+    pairs_of,
+    population_of,
+    run_of,
+    source_of,
+    step_of,
+)
+
+from emcom_jax import data, dynamics, steps, updates
+from emcom_jax.data.batches import draw, look_at
+from emcom_jax.evaluation.evaluator import Evaluator, _thumbnails
+from emcom_jax.evaluation.judging import make_draws
+from emcom_jax.evaluation.strangers import gather
+from emcom_jax.experiments import trunks
+from emcom_jax.experiments.population import PopulationExperiment
+from emcom_jax.metrics import records
+from emcom_jax.population import make_meetings
+from emcom_jax.runtime.devices import bcast_local_devices, first
+
+KEY = jax.random.key(0)
+STEP = jnp.array(50)
+PAIRS = {
+    'population.num_speakers': 2,
+    'population.num_listeners': 2,
+    'population.pairs_per_step': 2,
+}
+
+
+@pytest.fixture(autouse=True)
+def sources(monkeypatch):
+    """The tiny data, by what is seen."""
+    monkeypatch.setitem(data.SOURCES, 'tiny', lambda config: source_of(config.path or 'shared'))
+
+
+# --- how often ------------------------------------------------------------------------------------
+
+# The small network has four convolutions; each has a gradient of its weights, and all but the first
+# one of its input.
+FORWARD, BACKWARD = 4, 4 + 3
+
+
+def equations(program):
+    for equation in program.eqns:
+        yield equation
+        for value in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_program):
+            if _is_program(value):
+                yield from equations(value)
+
+
+def _is_program(value):
+    return hasattr(value, 'eqns')
+
+
+def convolutions(function, *args):
+    """How many there are by the number of their groups, in a program and all that is inside."""
+    program = jax.make_jaxpr(function)(*args)
+    return Counter(
+        max(each.params['feature_group_count'], each.params['batch_group_count'])
+        for each in equations(program)
+        if each.primitive.name == 'conv_general_dilated'
+    )
+
+
+def convolutions_of_step(*args, **keys):
+    members, batch, step = step_of(*args, **keys)
+    return convolutions(step, members, batch)
+
+
+@pytest.mark.parametrize('pairs', [1, 3])
+def test_a_shared_trunk_sees_once_for_all_pairs(pairs):
+    once = {1: FORWARD + BACKWARD}
+    assert convolutions_of_step('shared', execution='vmap', pairs=pairs) == once
+    # Where listeners have views of their own, it sees two.
+    views = convolutions_of_step('shared', execution='vmap', pairs=pairs, same=False)
+    assert views == {1: 2 * (FORWARD + BACKWARD)}
+    frozen = {'speaker.trunk.frozen': True}
+    assert convolutions_of_step('shared', frozen, execution='vmap', pairs=pairs) == {1: FORWARD}
+
+
+def test_trunks_of_agents_see_one_after_the_other():
+    assert convolutions_of_step('own', pairs=2) == {1: 4 * (FORWARD + BACKWARD)}
+    frozen = {f'{role}.trunk.frozen': True for role in ('speaker', 'listener')}
+    assert convolutions_of_step('own', frozen, pairs=2) == {1: 4 * FORWARD}
+    # At once they would be grouped: such is refused, and never chosen.
+    assert max(convolutions_of_step('own', pairs=2, execution='vmap')) > 1
+
+
+@pytest.mark.parametrize('what', ['imitate', 'transmit'])
+def test_imitation_differentiates_no_trunk_in_a_loop(what):
+    changes = PAIRS | {'updates.imitate.every': 1}
+    config, game, optimizers = config_of('own', changes), game_of('own'), optimizers_of('own')
+    batch = batch_of(bank_of('own'))
+    members = population_of(pairs_of(game, batch, 2), optimizers)
+    update = {
+        'imitate': dynamics.imitate(game, optimizers, config.updates.imitate, None),
+        'transmit': dynamics.transmit(game, optimizers, None),
+    }[what]
+    program = jax.make_jaxpr(update)(KEY, STEP, members, batch)
+    loops = [each for each in equations(program) if each.primitive.name in ('scan', 'while')]
+    assert not any(
+        each.primitive.name == 'conv_general_dilated'
+        for loop in loops
+        for value in loop.params.values()
+        if _is_program(value)
+        for each in equations(value)
+    )
+    assert set(convolutions(update, KEY, STEP, members, batch)) == {1}
+
+
+def test_teachers_of_a_generation_speak_as_they_did():
+    game, optimizers = game_of('own'), optimizers_of('own')
+    batch = batch_of(bank_of('own'))
+    before = population_of(pairs_of(game, batch, 2), optimizers)
+    program = dynamics.succeed(game, optimizers)
+    after = jax.eval_shape(program, KEY, STEP, before, batch)[0]
+    chex.assert_trees_all_equal_shapes_and_dtypes(after, before)
+    # The very variables: parameters as targets, statistics as their states.
+    trace = jax.make_jaxpr(lambda *args: program(*args)[0])(KEY, STEP, before, batch).jaxpr
+    inputs = jax.tree.structure((KEY, STEP, before, batch)).unflatten(trace.invars)[2]
+    outputs = jax.tree.structure(after).unflatten(trace.outvars)
+    for one, other in (
+        (inputs.speakers.agent.params, outputs.targets),
+        (inputs.speakers.agent.state, outputs.speakers.agent.state),
+    ):
+        assert all(a is b for a, b in zip(*map(jax.tree.leaves, (one, other)), strict=True))
+
+
+def test_the_gradient_of_a_shared_trunk_is_the_mean_over_pairs():
+    members, batch, step = step_of('shared', execution='vmap', pairs=2)
+    game = game_of('shared', PAIRS)
+    pairs = pairs_of(game, batch, 2)
+
+    @jax.jit
+    @jax.grad
+    def gradient(params, pair, key):
+        play_key, loss_key = jax.random.split(key)
+        pair = pair._replace(shared=members.shared.agent._replace(params=params))
+        same = batch._replace(listener_inputs=batch.speaker_inputs)
+        episode, _ = game.play(pair, play_key, same, STEP)
+        terms = game.terms(episode, loss_key, same, None)
+        return sum(term.coefficient * term.value.mean() for term in terms.values())
+
+    keys = jax.random.split(jax.random.split(KEY)[1], 2)
+    params = members.shared.agent.params
+    each = [gradient(params, *both) for both in zip(pairs, keys, strict=True)]
+    mean = jax.tree.map(lambda a, b: (a + b) / 2, *each)
+    after, _ = jax.jit(step)(members, batch)
+    found = jax.tree.map(lambda a, b: (a - b) / 0.1, params, after.shared.agent.params)
+    chex.assert_trees_all_close(found, mean, rtol=1e-3, atol=1e-4)
+    assert np.any(np.abs(each[0]['trunk/conv1']['w'] - each[1]['trunk/conv1']['w']) > 1e-3)
+
+
+# --- one step, and many ---------------------------------------------------------------------------
+
+
+def steps_of(sight, pairs, periodic=False):
+    """Compiled `many` and `one` of a population of so many pairs, and a stack of two replicas."""
+    _, batch, _ = step_of(sight, pairs=pairs)
+    changes = PAIRS if pairs == 2 else {}
+    config, game, optimizers = (
+        make(sight, changes) for make in (config_of, game_of, optimizers_of)
+    )
+    communicate = updates.communicate(
+        game, optimizers, make_meetings(config.population), 'unroll', 0.9, None
+    )
+    imitate = dynamics.imitate(game, optimizers, config.updates.imitate, None)
+    every_second = [steps.Periodic(steps.after_every(2), imitate)]
+    draw_batch = partial(draw, batch_size=BATCH, noise=0.1, axis_name=None)
+    made = steps.make_steps(communicate, every_second if periodic else [], draw_batch, 'unroll')
+    alone = population_of(pairs_of(game, batch, pairs), optimizers)
+    stack = jax.tree.map(lambda leaf: jnp.stack([leaf, (leaf * 1.25).astype(leaf.dtype)]), alone)
+    return made, jax.jit(made.many), jax.jit(made.one, static_argnums=4), stack
+
+
+def test_one_step_is_one_of_many():
+    made, many, one, stack = steps_of('features', 2, periodic=True)
+    bank, keys = bank_of('features'), KEY[None]
+    members = jax.tree.map(lambda leaf: leaf[:1], stack)
+    for step, due in ((0, False), (1, True)):
+        now = tuple(map(bool, made.conditions(np.int32(step))))
+        assert now == (True, due)
+        ours = one(members, bank, keys, np.int32(step), now)
+        theirs = many(members, bank, keys, np.int32(step), np.int32(1))
+        chex.assert_trees_all_close(ours, theirs, rtol=1e-6, atol=1e-7)
+        assert ours[1] == 1
+        members = ours[0]
+        assert np.isfinite(ours[2]['imitation_loss']).all() == due
+    assert sorted(members.speakers.updates[0].tolist()) == [2, 3]  # One of them has imitated.
+
+
+def test_replicas_that_see_are_what_they_would_be_alone():
+    _, _, one, stack = steps_of('shared', 1)
+    bank, keys, now = bank_of('shared'), jax.random.split(KEY, 2), (True,)
+    together, done, scalars = one(stack, bank, keys, np.int32(3), now)
+    assert done == 1 and scalars['loss'].shape == (2, 1, 1)
+    ours, theirs = jax.tree.map(lambda leaf: leaf[1:], ((together, scalars), (stack, keys)))
+    alone, _, values = one(theirs[0], bank, theirs[1], np.int32(3), now)
+    chex.assert_trees_all_close(ours, (alone, values), rtol=1e-4, atol=1e-5)
+    assert scalars['loss'][0] != scalars['loss'][1]
+
+
+# --- evaluation -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('sight', ['shared', 'own'])
+def test_evaluation_sees_as_the_game_does_image_by_image(sight, tmp_path):
+    """Nine at a time of 24, each seen once; the listener sees another view of the object."""
+    changes = PAIRS | {'evaluation.num_candidates': (COUNT,), 'evaluation.redraws': 1}
+    game, bank = game_of(sight, changes), bank_of(sight, partners='object')
+    members = population_of(pairs_of(game, batch_of(bank), 2), optimizers_of(sight, changes))
+    record = Evaluator(game, config_of(sight, changes))(members, bank, 'test', 7, seed=3)
+    draws = make_draws(3)
+
+    @jax.jit
+    def alone(speaker, listener, row):
+        """Message, prediction, candidate and what both see of one image."""
+        batch = look_at(bank, row[None], row[None], draws.inputs, 0.0)
+        batch = game.look(members.shared.agent, batch)
+        inputs = (
+            game.perceive('speaker', speaker, batch.speaker_inputs),
+            game.perceive('listener', listener, batch.listener_inputs),
+        )
+        batch = batch._replace(speaker_inputs=inputs[0], listener_inputs=inputs[1])
+        said = game.say_greedy(speaker, batch)
+        guess = game.hear_greedy(listener, KEY, batch, said, 0.0)
+        return said.symbols[0], guess.prediction[0], guess.candidates[0], *(x[0] for x in inputs)
+
+    for s in range(2):
+        for k in range(2):
+            speaker, listener = (
+                jax.tree.map(lambda leaf, i=i: leaf[i], stack.agent)
+                for i, stack in ((s, members.speakers), (k, members.listeners))
+            )
+            seen = [alone(speaker, listener, np.int32(row)) for row in range(COUNT)]
+            symbols, predictions, candidates, *views = map(np.stack, zip(*seen, strict=True))
+            np.testing.assert_array_equal(record.messages[s], symbols)
+            scores = game.scores(predictions, candidates)
+            loss = -np.diag(jax.nn.log_softmax(scores))
+            np.testing.assert_allclose(record.loss[0, s, k], loss, rtol=1e-4, atol=1e-4)
+            if s == k == 0:
+                close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+                close(record.meanings, views[0])
+                close(record.listener_meanings, views[1])
+                assert np.abs(views[0] - views[1]).max() > 0.1
+    assert len(np.unique(record.messages[0])) > 1
+    np.testing.assert_array_equal(record.images, bank.inputs)
+    records.save(record, tmp_path / 'test.npz')
+    again = records.load(tmp_path / 'test.npz')
+    for name in ('meanings', 'listener_meanings', 'images', 'messages', 'loss'):
+        ours, theirs = getattr(record, name), getattr(again, name)
+        np.testing.assert_array_equal(ours, theirs)
+        assert ours.dtype == theirs.dtype
+    # Of a record without them, they are not there.
+    bare = record._replace(listener_meanings=None, images=None)
+    records.save(bare, tmp_path / 'bare.npz')
+    again = records.load(tmp_path / 'bare.npz')
+    assert again.listener_meanings is None and again.images is None
+
+
+def test_records_keep_small_images():
+    large = jnp.arange(130)[None, :, None, None] * jnp.ones((2, 130, 130, 3), jnp.uint8)
+    kept = _thumbnails(large.astype(jnp.uint8))
+    assert kept.shape == (2, 44, 44, 3) and kept.dtype == np.uint8
+    np.testing.assert_array_equal(kept[0, :, 0, 0], np.arange(0, 130, 3))
+
+
+def test_strangers_see_as_in_their_own_run(tmp_path):
+    """With one bank for each way to show the referents."""
+    runs = []
+    for name, views in (('a', 'same'), ('b', 'viewpoint'), ('c', 'same')):
+        config = config_of('shared', {'game.views': views})
+        members = population_of(
+            [pair_of(game_of('shared'), batch_of(bank_of('shared')))], optimizers_of('shared')
+        )
+        runs.append(run_of(tmp_path / name, members, config))
+    one, two, three = (group.bank for group in gather(runs, 'test').groups)
+    assert one is three and one.partners is None and two.partners is not None
+    larger = config_of('shared', {'data.image_size': 64})
+    other = run_of(tmp_path / 'd', members, larger)
+    with pytest.raises(ValueError, match='data.image_size is 32 in .*/a and 64 in .*/d'):
+        gather([runs[0], other], 'test')
+
+
+# --- weights --------------------------------------------------------------------------------------
+
+
+def torch_names(agent):
+    """The trunk of an agent as torch would save it: name -> array."""
+    names = {'scale': 'weight', 'offset': 'bias', 'mean': 'running_mean'}
+    names |= {'variance': 'running_var', 'w': 'weight'}
+    found = {}
+    for tree in agent:
+        for module, leaf, value in hk.data_structures.traverse(tree):
+            if module.startswith('trunk/'):
+                array = np.asarray(value)
+                array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
+                found[f'{module.removeprefix("trunk/")}.{names[leaf]}'] = array
+    return found
+
+
+def write_safetensors(path, arrays):
+    header, block = {}, b''
+    for name, array in arrays.items():
+        content = np.ascontiguousarray(array, '<f4').tobytes()
+        ends = [len(block), len(block) + len(content)]
+        header[name] = {'dtype': 'F32', 'shape': list(array.shape), 'data_offsets': ends}
+        block += content
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, 'little') + text + block)
+
+
+def trunk_alone(tree):
+    return {path: leaves for path, leaves in tree.items() if path.startswith('trunk/')}
+
+
+def population_for(sight, changes=None, factor=1.0):
+    """Of two pairs."""
+    changes = PAIRS | (changes or {})
+    game, batch = game_of(sight, changes), batch_of(bank_of(sight))
+    pairs = jax.tree.map(lambda leaf: factor * leaf, pairs_of(game, batch, 2))
+    return config_of(sight, changes), game, population_of(pairs, optimizers_of(sight, changes))
+
+
+def weighted(sight, changes):
+    """(before, after) `with_weights`, of one replica."""
+    config, game, members = population_for(sight, changes)
+    stack = jax.tree.map(lambda leaf: leaf[None], members)
+    after = trunks.with_weights(stack, config, game)
+    chex.assert_trees_all_equal_shapes_and_dtypes(after, stack)
+    return members, jax.tree.map(lambda leaf: leaf[0], after)
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    """Trunks elsewhere: files, and runs with a trunk for all and for each; and what they hold."""
+    folder = tmp_path_factory.mktemp('weights')
+    runs = {}
+    for sight in ('shared', 'own', 'features'):
+        config, _, members = population_for(sight, {'data.path': sight}, factor=3.0)
+        runs[sight] = (run_of(folder / sight, members, config), members)
+    shared = runs['shared'][1].shared.agent
+    first = jax.tree.map(lambda leaf: leaf[0], runs['own'][1].speakers.agent)
+    np.savez(folder / 'trunk.npz', **torch_names(shared))
+    write_safetensors(folder / 'trunk.safetensors', torch_names(first))
+    return SimpleNamespace(
+        folder=folder,
+        npz=str(folder / 'trunk.npz'),
+        safetensors=str(folder / 'trunk.safetensors'),
+        runs={sight: run for sight, (run, _) in runs.items()},
+        shared=[trunk_alone(tree) for tree in shared],
+        first=[trunk_alone(tree) for tree in first],
+    )
+
+
+@pytest.mark.parametrize('kind', ['npz', 'safetensors', 'shared', 'own'])
+def test_a_shared_trunk_begins_with_weights(weights, kind):
+    path = getattr(weights, kind) if kind in ('npz', 'safetensors') else weights.runs[kind]
+    before, after = weighted('shared', {'speaker.trunk.weights': path})
+    wanted = weights.shared if kind in ('npz', 'shared') else weights.first
+    assert wanted[0]
+    chex.assert_trees_all_equal(list(after.shared.agent), wanted)
+    assert np.any(after.shared.agent.params['trunk/conv1']['w'] != before_of(before, 'shared'))
+    for name in ('speakers', 'listeners', 'targets'):
+        chex.assert_trees_all_equal(getattr(after, name), getattr(before, name))
+
+
+def before_of(members, role):
+    return getattr(members, role).agent.params['trunk/conv1']['w']
+
+
+def test_agents_begin_with_weights_of_their_role(weights):
+    changes = {
+        'speaker.trunk.weights': weights.npz,
+        'listener.trunk.weights': weights.runs['own'],
+    }
+    before, after = weighted('own', changes)
+    for role, wanted in (('speakers', weights.shared), ('listeners', weights.first)):
+        old, new = (getattr(members, role).agent for members in (before, after))
+        for number in range(2):
+            one = [trunk_alone(jax.tree.map(lambda x, n=number: x[n], tree)) for tree in new]
+            chex.assert_trees_all_equal(one, wanted)
+        rest = {path for path in old.params if not path.startswith('trunk/')}
+        assert rest
+        chex.assert_trees_all_equal(*({path: x.params[path] for path in rest} for x in (old, new)))
+    chex.assert_trees_all_equal(after.targets, after.speakers.agent.params)
+    # Only one role: the other stays.
+    before, after = weighted('own', {'listener.trunk.weights': weights.npz})
+    chex.assert_trees_all_equal(after.speakers, before.speakers)
+    chex.assert_trees_all_equal(after.targets, before.targets)
+
+
+def test_without_weights_nothing_changes():
+    before, after = weighted('own', {})
+    chex.assert_trees_all_equal(before, after)
+
+
+def test_weights_that_do_not_fit_are_refused(weights):
+    def refused(sentence, **changes):
+        named = {f'speaker.trunk.{key}': value for key, value in changes.items()}
+        with pytest.raises(ValueError, match=sentence):
+            weighted('shared', named)
+
+    refused(
+        r'the weights do not fit small_cnn: they have in another shape bn1.bias \(2,\) for \(4,\)',
+        weights=weights.npz,
+        width=4,
+    )
+    refused(r'are of another trunk: one is \[2\], not \[4\]', weights=weights.runs['own'], width=4)
+    small = {'name': 'resnet10', 'stem': 'small'}
+    refused('are of another trunk: they differ in .*layer', weights=weights.runs['shared'], **small)
+    refused('features has no trunk: its agents see features', weights=weights.runs['features'])
+    refused("by its suffix '.bin'", weights=str(weights.folder / 'trunk.bin'))
+    with pytest.raises(OSError, match='none.npz'):
+        weighted('shared', {'speaker.trunk.weights': str(weights.folder / 'none.npz')})
+
+
+# --- seen once ------------------------------------------------------------------------------------
+
+BOTH_FROZEN = {f'{role}.trunk.frozen': True for role in ('speaker', 'listener')}
+ONE_FROZEN = {'speaker.trunk.frozen': True}
+
+
+@pytest.mark.parametrize(
+    ('sight', 'changes', 'replicas', 'alike', 'once'),
+    [
+        ('features', {}, 1, True, False),
+        ('shared', {}, 1, True, False),
+        ('shared', ONE_FROZEN, 1, True, True),
+        ('shared', ONE_FROZEN, 2, True, True),
+        ('shared', ONE_FROZEN, 2, False, False),
+        ('shared', {'population.listener_learns': ()}, 1, True, True),
+        ('shared', ONE_FROZEN | {'game.views': 'augmented'}, 1, True, False),
+        ('shared', ONE_FROZEN | {'game.views': 'same_class'}, 1, True, True),
+        ('shared', ONE_FROZEN | {'game.input_noise': 0.1}, 1, True, False),
+        ('shared', ONE_FROZEN | {'data.most_bytes': 100}, 1, True, False),
+        ('shared', ONE_FROZEN | {'updates.reset.every': 5}, 1, True, True),
+        ('own', BOTH_FROZEN, 1, True, True),
+        ('own', BOTH_FROZEN, 1, False, False),
+        ('own', ONE_FROZEN, 1, True, False),
+        ('own', BOTH_FROZEN | {'updates.reset.every': 5}, 1, True, False),
+        ('own', BOTH_FROZEN | {'updates.generations.every': 5}, 1, True, False),
+    ],
+)
+def test_what_stays_alike_is_seen_once(sight, changes, replicas, alike, once):
+    changes = PAIRS | changes
+    game, batch = game_of(sight, changes), batch_of(bank_of(sight))
+    members = population_of([pair_of(game, batch)] * 2, optimizers_of(sight, changes))
+    stack = jax.tree.map(lambda leaf: jnp.stack([leaf] * replicas), members)
+    if not alike:  # The last of them is not.
+        role = 'shared' if sight == 'shared' else 'listeners'
+        learner = getattr(stack, role)
+        last = jax.tree.map(lambda leaf: leaf.reshape(-1)[-1:], learner.agent.params)
+        assert last
+        changed = jax.tree.map(
+            lambda leaf: leaf.at[(-1,) * leaf.ndim].add(1.0), learner.agent.params
+        )
+        stack = stack._replace(
+            **{role: learner._replace(agent=learner.agent._replace(params=changed))}
+        )
+    assert trunks.sees_once(config_of(sight, changes), game, source_of(sight), stack) == once
+
+
+def test_groups_that_share_a_frozen_trunk_see_once():
+    """Nothing of agents is read but the trunk."""
+    groups = ({'head': 'policy'}, {'head': 'policy_value'})
+    changes = PAIRS | ONE_FROZEN | {'speaker.groups': groups}
+    game, bank = game_of('shared', changes), bank_of('shared')
+    one = population_of([pair_of(game, batch_of(bank))], optimizers_of('shared', changes))
+    members = one._replace(speakers=(one.speakers, one.speakers))
+    stack = jax.tree.map(lambda leaf: leaf[None], members)
+    config = config_of('shared', changes)
+    assert trunks.sees_once(config, game, source_of('shared'), stack)
+    seen = trunks.seen_once(config, game, stack, bank)
+    batch = game.look(one.shared.agent, batch_of(bank))
+    np.testing.assert_allclose(seen.inputs[:BATCH], batch.speaker_inputs, rtol=1e-4, atol=1e-5)
+    assert seen.inputs.shape == (COUNT, 16) and seen.labels is bank.labels
+
+
+def experiment(sight, changes):
+    """One that trains, of the tiny data."""
+    config = config_of(sight, changes | {'data.path': sight})
+    run = SimpleNamespace(
+        describe=lambda source: None,
+        checkpointer=SimpleNamespace(can_be_restored=lambda: False),
+        directory=SimpleNamespace(checkpoints=None),
+    )
+    return PopulationExperiment('train', KEY, config, run)
+
+
+def test_training_on_what_was_seen_is_training(weights):
+    """Of frozen trunks of the agents' own; listeners see another view of the object."""
+    named = {f'{role}.trunk.weights': weights.npz for role in ('speaker', 'listener')}
+    ours = experiment('own', BOTH_FROZEN | named | {'game.views': 'viewpoint'})
+    before = jax.tree.map(np.array, first(ours._population))
+    bank = first(ours._feed.at(0))
+    assert trunks.sees_once(ours._config, ours._game, ours._setting.source, before)
+    seen = trunks.seen_once(ours._config, ours._game, before, bank)
+    assert seen.inputs.shape == seen.listener_sight.inputs.shape == (COUNT, 16)
+    looked = [ours._advance(step, 1) for step in range(2)]
+    after = jax.tree.map(np.array, first(ours._population))
+    ours._population = bcast_local_devices(before)
+    ours._feed.replace(seen)
+    cached = [ours._advance(step, 1) for step in range(2)]
+    chex.assert_trees_all_close(cached, looked, rtol=1e-4, atol=1e-5)
+    members = jax.tree.map(np.array, first(ours._population))
+    chex.assert_trees_all_close(members, after, rtol=1e-4, atol=1e-5)
+    for role in ('speakers', 'listeners'):
+        agents = [getattr(x, role).agent for x in (before, after)]
+        for one, other in zip(*agents, strict=True):
+            chex.assert_trees_all_equal(trunk_alone(one), trunk_alone(other))
+    assert np.any(
+        before.speakers.agent.params['speaker/~/policy']['w']
+        != after.speakers.agent.params['speaker/~/policy']['w']
+    )
+
+
+def test_optimisers_leave_frozen_trunks_of_agents_alone():
+    shared = config_of('shared', ONE_FROZEN)
+    own = config_of('own', ONE_FROZEN | {'optimizer.speaker.frozen': ('speaker',)})
+    for config, role, frozen in (
+        (shared, 'speaker', None),
+        (shared, 'shared', None),
+        (own, 'speaker', ('speaker', 'trunk')),
+        (own, 'listener', None),
+    ):
+        assert trunks.frozen_in(config, role).frozen == frozen

@@ -1,0 +1,471 @@
+"""What agents see of a referent, and of which: views, partners, rivals, other features, streams."""
+
+from functools import partial
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+from ml_collections import ConfigDict
+from pictures import BATCH, COUNT, SIDE, bank_of, config_of, game_of, source_of
+
+from emcom_jax import data
+from emcom_jax.checks import check
+from emcom_jax.config import base
+from emcom_jax.data import bank as bank_lib
+from emcom_jax.data.bank import group_by, make_bank, make_feed, neighbourhoods
+from emcom_jax.data.batches import draw, draw_all, look_at, make_augmentation
+from emcom_jax.data.stream import Stream
+from emcom_jax.evaluation.judging import Judge, in_groups
+from emcom_jax.evaluation.setting import Setting
+from emcom_jax.experiments.feed import Feed
+from emcom_jax.games import AXIS
+from emcom_jax.types import Split
+
+KEY = jax.random.key(0)
+ROWS = jnp.arange(COUNT)
+SOURCE = source_of('shared')
+LABELS = SOURCE.splits['train'].labels
+
+
+def numbered(count=COUNT):
+    """Referents that are their own rows."""
+    return np.arange(count, dtype=np.float32)[:, None]
+
+
+def bank_by(label=None, rivals=None, labels=None, inputs=None):
+    labels = LABELS if labels is None else labels
+    split = Split(numbered() if inputs is None else inputs, labels)
+    return make_bank(split, 'float32', None, label, rivals)
+
+
+# --- views ----------------------------------------------------------------------------------------
+
+
+def test_the_same_view_is_one_array():
+    """So that a trunk sees it once; noise is drawn apart, and then there are two."""
+    for sight in ('features', 'shared'):
+        bank = bank_of(sight)
+        for noise, same in ((0.0, True), (0.1, False)):
+            batch = look_at(bank, ROWS, ROWS, KEY, noise)
+            assert (batch.speaker_inputs is batch.listener_inputs) == same
+
+
+def test_augmented_views_are_drawn_apart_and_by_position():
+    config = config_of('shared', {'game.views': 'augmented'})
+    augmentation = make_augmentation(config.game)
+    assert make_augmentation(config_of('shared').game) is None
+    bank = bank_of('shared')
+    look = jax.jit(partial(look_at, bank, key=KEY, noise=0.0, augmentation=augmentation))
+    rows = jnp.array([3, 4, 4])
+    batch = look(rows, position=jnp.array([0, 1, 2]))
+    assert batch.speaker_inputs.shape == (3, SIDE, SIDE, 3)
+    for one, other in (
+        (batch.speaker_inputs, batch.listener_inputs),
+        (batch.speaker_inputs[1], batch.speaker_inputs[2]),
+    ):
+        assert np.abs(one - other).max() > 0.1
+    # In another place of another batch the example that stands there is shown so.
+    again = look(rows[::-1], position=jnp.array([2, 1, 0]))
+    np.testing.assert_allclose(again.speaker_inputs[::-1], batch.speaker_inputs, atol=1e-5)
+    np.testing.assert_allclose(again.listener_inputs[::-1], batch.listener_inputs, atol=1e-5)
+
+
+def test_augmentation_is_of_the_config():
+    own = {
+        f'game.augmentation.{key}': value
+        for key, value in {
+            'crop': False,
+            'flip': 0.0,
+            'jitter_rate': 0.0,
+            'greyscale': 1.0,
+            'blur': 0.0,
+        }.items()
+    }
+    config = config_of('shared', {'game.views': 'augmented'} | own)
+    augmentation = make_augmentation(config.game)
+    assert augmentation.crop_scale is None and augmentation.greyscale == 1.0
+    bank = make_bank(SOURCE.splits['train'], 'float32')
+    batch = look_at(bank, ROWS[:2], ROWS[:2], KEY, 0.0, augmentation)
+    images = SOURCE.splits['train'].inputs[:2] / 255
+    luma = images @ [0.299, 0.587, 0.114]
+    np.testing.assert_allclose(batch.speaker_inputs[..., 1], luma, atol=1e-5)
+    np.testing.assert_allclose(batch.listener_inputs, batch.speaker_inputs, atol=1e-6)
+
+
+def test_images_are_shown_less_their_mean_over_their_deviation():
+    train = SOURCE.splits['train']
+    pixels = train.inputs.reshape(-1, 3) / 255
+    batch = look_at(make_bank(train, 'float32', train), ROWS, ROWS, KEY, 0.0)
+    wanted = (train.inputs / 255 - pixels.mean(0)) / pixels.std(0)
+    np.testing.assert_allclose(batch.speaker_inputs, wanted, rtol=1e-4, atol=1e-4)
+    known = ((0.5, 0.4, 0.3), (0.2, 0.1, 0.4))
+    batch = look_at(make_bank(train, 'float32', known), ROWS, ROWS, KEY, 0.0)
+    wanted = (train.inputs / 255 - known[0]) / known[1]
+    np.testing.assert_allclose(batch.speaker_inputs, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_noise_of_images_is_in_deviations_of_their_channels():
+    train = SOURCE.splits['train']
+    bank = make_bank(train, 'float32')
+    noisy, clean = (look_at(bank, ROWS, ROWS, KEY, noise) for noise in (0.5, 0.0))
+    deviation = (train.inputs.reshape(-1, 3) / 255).std(0)
+    parts = [x - clean.speaker_inputs for x in (noisy.speaker_inputs, noisy.listener_inputs)]
+    for noise in parts:
+        found = np.asarray(noise).reshape(-1, 3).std(0)
+        np.testing.assert_allclose(found, 0.5 * deviation, rtol=0.05)
+    assert abs(np.corrcoef(*(np.ravel(x) for x in parts))[0, 1]) < 0.03
+
+
+# --- partners -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('label', ['object', 'class'])
+def test_partners_are_any_other_of_the_same_label(label):
+    bank, groups = bank_by(label), LABELS[label]
+    keys = jax.random.split(KEY, 600)
+    look = jax.jit(jax.vmap(lambda key: look_at(bank, ROWS, ROWS, key, 0.0)))
+    batch = look(keys)
+    np.testing.assert_array_equal(batch.speaker_inputs[0, :, 0], np.arange(COUNT))
+    partners = np.asarray(batch.listener_inputs[..., 0], int)
+    assert (groups[partners] == groups).all() and (partners != np.arange(COUNT)).all()
+    for row in (0, 13):
+        met, counts = np.unique(partners[:, row], return_counts=True)
+        others = np.flatnonzero(groups == groups[row])
+        assert set(met) == set(others) - {row}
+        assert len(met) == 1 or scipy.stats.chisquare(counts).pvalue > 1e-3
+    # Each example has its own.
+    if label == 'class':
+        steps = (partners - np.arange(COUNT)) % COUNT
+        assert (steps[:, 0] != steps[:, 1]).mean() > 0.5
+
+
+def test_who_is_alone_is_its_own_partner():
+    labels = {'class': np.array([0, 1, 1, 2, 3, 3, 3])}
+    bank = bank_by('class', labels=labels, inputs=numbered(7))
+    rows = jnp.arange(7)
+    for seed in range(5):
+        batch = look_at(bank, rows, rows, jax.random.key(seed), 0.0)
+        partners = np.asarray(batch.listener_inputs[:, 0], int)
+        assert partners[[0, 3]].tolist() == [0, 3] and partners[1] == 2 and partners[2] == 1
+        assert set(partners[4:]) <= {4, 5, 6} and (partners[4:] != [4, 5, 6]).all()
+
+
+def test_a_setting_makes_the_banks_that_its_views_need(monkeypatch):
+    monkeypatch.setitem(data.SOURCES, 'tiny', lambda config: SOURCE)
+    for views, label in (('same', None), ('viewpoint', 'object'), ('same_class', 'class')):
+        bank = Setting(config_of('shared', {'game.views': views})).bank('valid')
+        assert (bank.partners is None) == (label is None) and bank.rivals is None
+        if label:
+            wanted = group_by(LABELS[label])
+            for ours, theirs in zip(bank.partners, wanted, strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+    hard = {'game.distractors': 'object', 'game.together': 2}
+    bank = Setting(config_of('shared', hard)).bank('valid')
+    np.testing.assert_array_equal(bank.rivals.size, np.full(COUNT, 2))
+
+
+# --- rivals ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(('count', 'size'), [(1, 4), (4, 4), (33, 32), (100, 7), (64, 8)])
+def test_neighbourhoods_are_small_alike_and_complete(count, size):
+    points = np.random.default_rng(0).standard_normal((count, 3))
+    groups = neighbourhoods(points, size)
+    numbers, counts = np.unique(groups, return_counts=True)
+    assert groups.shape == (count,) and numbers.tolist() == list(range(len(numbers)))
+    assert counts.max() <= size and counts.min() >= min(count, size // 2)
+
+
+def test_neighbours_are_near():
+    rng = np.random.default_rng(0)
+    corners = np.array([[x, y, z] for x in (0, 9) for y in (0, 9) for z in (0, 9)])
+    points = rng.permutation(np.repeat(corners, 4, axis=0) + rng.standard_normal((32, 3)))
+    groups = neighbourhoods(points.astype(np.float16), 4)
+    for number in range(8):
+        assert len(np.unique(points[groups == number] > 4.5, axis=0)) == 1
+    # Where one coordinate tells all, by that.
+    line = rng.permutation(100)[:, None] * [1.0, 0.001]
+    groups = neighbourhoods(line, 10)
+    for number in range(groups.max() + 1):
+        values = np.sort(line[groups == number, 0])
+        np.testing.assert_array_equal(np.diff(values), 1)
+
+
+@pytest.mark.parametrize('side', [16, 7, 20])
+def test_images_are_neighbours_by_their_colours(side):
+    colours = np.random.default_rng(0).permutation(np.repeat([0, 250], 32))
+    noise = np.random.default_rng(1).integers(0, 5, (64, side, side, 3))
+    images = (colours[:, None, None, None] + noise).astype(np.uint8)
+    bank = make_bank(Split(images, {}), 'float32', None, None, 'neighbours')
+    assert (np.asarray(bank.rivals.size) == 32).all()
+    first = np.asarray(bank.rivals.start) == 0
+    assert len(set(colours[first])) == len(set(colours[~first])) == 1
+
+
+def test_rivals_come_together_in_training():
+    labels = {'class': np.arange(60) % 5}  # Groups of twelve.
+    bank = bank_by(rivals='class', labels=labels, inputs=numbered(60))
+    drawn = jax.jit(
+        lambda step: draw(bank, KEY, step, 24, 0.0, None, together=4).speaker_inputs[:, 0]
+    )
+    seen = np.stack([drawn(step) for step in range(200)]).astype(int)
+    groups = seen.reshape(200, 6, 4)
+    assert (labels['class'][groups] == labels['class'][groups[..., :1]]).all()
+    assert all(len(set(group)) == 4 for group in groups.reshape(-1, 4))
+    # The first of each comes as without rivals, the others are any of the group.
+    plain = jax.jit(lambda step: draw(bank, KEY, step, 24, 0.0, None).speaker_inputs[:, 0])
+    first = np.stack([plain(step) for step in range(200)]).astype(int)[:, ::4]
+    np.testing.assert_array_equal(groups[..., 0], first)
+    together = np.zeros((60, 60), int)
+    for group in groups.reshape(-1, 4):
+        together[np.ix_(group, group)] += 1
+    same = labels['class'][:, None] == labels['class']
+    assert (together[same] > 0).all() and (together[~same] == 0).all()
+
+
+def test_small_groups_repeat():
+    labels = {'class': np.arange(12) // 2}
+    bank = bank_by(rivals='class', labels=labels, inputs=numbered(12))
+    batch = draw(bank, KEY, jnp.array(0), 8, 0.0, None, together=4)
+    groups = np.asarray(batch.speaker_inputs, int).reshape(2, 4)
+    assert (groups // 2 == groups[:, :1] // 2).all()
+
+
+def test_rivals_do_not_depend_on_the_number_of_devices():
+    bank = bank_by('object', 'class')
+    one = draw(bank, KEY, jnp.array(2), 8, 0.1, None, together=4)
+    two = jax.vmap(
+        lambda _: draw(bank, KEY, jnp.array(2), 8, 0.1, AXIS, together=4), axis_name=AXIS
+    )(jnp.arange(2))
+    for name in ('speaker_inputs', 'listener_inputs', 'position'):
+        ours = getattr(two, name)
+        np.testing.assert_allclose(ours.reshape(8, *ours.shape[2:]), getattr(one, name), rtol=1e-5)
+
+
+def test_draws_of_an_example_are_its_own():
+    """Whether partners and noise of example 1 come from one key: then they would go together."""
+    bank = bank_by('class')
+    moves = []
+    for seed in range(300):
+        batch = look_at(bank, ROWS, ROWS, jax.random.key(seed), 1.0)
+        clean = look_at(bank, ROWS, ROWS, jax.random.key(seed), 0.0)
+        moves.append((batch.speaker_inputs[1, 0] - 1, clean.listener_inputs[1, 0]))
+    noise, partner = np.array(moves).T
+    groups = [noise[partner == other] for other in np.unique(partner)]
+    assert len(groups) == 3
+    assert scipy.stats.kruskal(*groups).pvalue > 1e-3
+
+
+def judge_of(how):
+    game = game_of('features')
+    config = config_of(
+        'features', {'game.distractors': 'class', 'evaluation.distractors': how}
+    ).evaluation
+    return Judge(game, config)
+
+
+def test_hard_distractors_share_the_label_where_they_can():
+    bank = bank_by(rivals='class')
+    assert judge_of('random').rivals(bank) is None
+    assert judge_of('hard').rivals(bank_by()) is None
+    rivals = judge_of('hard').rivals(bank)
+
+    def mates(rows):
+        """Of each candidate how many of the others share its class, and which one it is."""
+        same = rivals[rows][:, None] == rivals[rows][None]
+        return same.sum(axis=1) - 1, rows
+
+    for count in (2, 4):
+        for seed in range(3):
+            shared, rows = in_groups(mates, jax.random.key(seed), COUNT, count, rivals)
+            np.testing.assert_array_equal(rows, np.arange(COUNT))
+            assert (np.asarray(shared) == count - 1).all()
+    # More candidates than a class has: all of the class are among them.
+    shared, _ = in_groups(mates, KEY, COUNT, 8, rivals)
+    assert (np.asarray(shared) == 3).all()
+    easy, _ = in_groups(mates, KEY, COUNT, 4)
+    assert np.mean(easy) < 1.5
+    others = [
+        in_groups(lambda rows: rows[::-1], jax.random.key(s), COUNT, 4, rivals) for s in (0, 1)
+    ]
+    assert np.any(others[0] != others[1])
+
+
+# --- other features -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(tmp_path):
+    rng = np.random.default_rng(0)
+    sizes = {'train': 12, 'valid': 5, 'test': 4}
+    speakers = {name: rng.standard_normal((n, 3)).astype(np.float32) for name, n in sizes.items()}
+    listeners = {
+        name: np.concatenate([2 * x, 7 + x], axis=1).astype(np.float16)
+        for name, x in speakers.items()
+    }
+    labels = {f'{name}_class': np.arange(n) % 3 for name, n in sizes.items()}
+    np.savez(tmp_path / 'speakers.npz', **speakers, **labels)
+    np.savez(tmp_path / 'listeners.npz', **listeners)
+    return tmp_path
+
+
+def load(**keys):
+    config = base().data.to_dict() | {'name': 'features'} | {k: str(v) for k, v in keys.items()}
+    return data.load(ConfigDict(config))
+
+
+def test_listeners_see_other_features_of_the_same_rows(files):
+    source = load(path=files / 'speakers.npz', listener_path=files / 'listeners.npz')
+    for split in source.splits.values():
+        assert split.listener_inputs.shape == (len(split.inputs), 6)
+        np.testing.assert_allclose(split.listener_inputs[:, :3], 2 * split.inputs, rtol=1e-2)
+    train = source.splits['train']
+    bank = make_bank(train, 'float32', train)
+    rows = jnp.array([5, 1, 7])
+    batch = look_at(bank, rows, rows, KEY, 0.0)
+    for seen, stored in (
+        (batch.speaker_inputs, train.inputs),
+        (batch.listener_inputs, train.listener_inputs.astype(np.float32)),
+    ):
+        wanted = (stored - stored.mean(0)) / stored.std(0)
+        np.testing.assert_allclose(seen, wanted[np.asarray(rows)], rtol=1e-3, atol=1e-3)
+    np.testing.assert_array_equal(batch.labels['class'], [2, 1, 1])
+
+
+def test_noise_of_both_is_in_units_of_their_own(files):
+    source = load(path=files / 'speakers.npz', listener_path=files / 'listeners.npz')
+    train = source.splits['train']
+    bank, rows = make_bank(train, 'float32'), jnp.arange(12)
+    look = jax.jit(jax.vmap(lambda key: look_at(bank, rows, rows, key, 0.5)))
+    batch = look(jax.random.split(KEY, 300))
+    for seen, stored in (
+        (batch.speaker_inputs, train.inputs),
+        (batch.listener_inputs, train.listener_inputs.astype(np.float32)),
+    ):
+        noise = np.asarray(seen) - stored
+        np.testing.assert_allclose(
+            noise.std((0, 1)), 0.5 * stored.astype(np.float64).std(0), rtol=0.06
+        )
+    both = np.concatenate([batch.speaker_inputs, batch.listener_inputs], -1).reshape(-1, 12, 9)
+    apart = both - both.mean(0)
+    correlation = np.corrcoef(apart.reshape(-1, 9).T)
+    np.testing.assert_allclose(correlation, np.eye(9), atol=0.08)
+
+
+def test_one_array_is_split_alike_for_both(tmp_path):
+    numbers = np.arange(30, dtype=np.float32)[:, None]
+    np.save(tmp_path / 'a.npy', numbers)
+    np.save(tmp_path / 'b.npy', np.tile(numbers, 4))
+    source = load(path=tmp_path / 'a.npy', listener_path=tmp_path / 'b.npy')
+    for split in source.splits.values():
+        np.testing.assert_array_equal(split.listener_inputs, np.tile(split.inputs, 4))
+
+
+def test_other_features_must_be_of_the_same_rows(files, tmp_path):
+    def refused(sentence, **arrays):
+        np.savez(files / 'other.npz', **arrays)
+        with pytest.raises(ValueError, match=sentence):
+            load(path=files / 'speakers.npz', listener_path=files / 'other.npz')
+
+    whole = dict(np.load(files / 'listeners.npz'))
+    refused(
+        "other.npz must have an array 'train' with the 12 rows of .*speakers.npz",
+        **whole | {'train': whole['train'][:-1]},
+    )
+    refused("other.npz has no array 'test'", **{k: whole[k] for k in ('train', 'valid')})
+    np.savez(files / 'ood.npz', **dict(np.load(files / 'speakers.npz')), ood=whole['train'])
+    with pytest.raises(ValueError, match="'ood' has 6 features and 'train' 3"):
+        load(path=files / 'ood.npz', listener_path=files / 'listeners.npz')
+    with pytest.raises(FileNotFoundError, match='none.npz was not found'):
+        load(path=files / 'speakers.npz', listener_path=files / 'none.npz')
+    config = config_of('features', {'data.listener_path': 'x.npz'})
+    with pytest.raises(ValueError, match="listener_path='x.npz' is read only with data.name='feat"):
+        check(config, source_of('features'), 1)
+
+
+def test_agents_are_made_for_what_they_see(files):
+    source = load(path=files / 'speakers.npz', listener_path=files / 'listeners.npz')
+    config = config_of('features', {'data.name': 'features', 'data.listener_path': 'x.npz'})
+    shapes = Setting(config, source).shapes()
+    assert shapes['speakers'].params['speaker/~/policy']['w'].shape == (1, 3, 5)
+    assert shapes['listeners'].params['listener/~_project/project1']['w'].shape == (1, 6, 6)
+
+
+# --- streams --------------------------------------------------------------------------------------
+
+
+def setting(**changes):
+    config = config_of('shared', {'data.most_bytes': 100} | changes)
+    return SimpleNamespace(config=config, source=SOURCE, standard=lambda: SOURCE.splits['train'])
+
+
+def test_only_what_is_too_large_is_streamed():
+    inputs = SOURCE.splits['train'].inputs
+    for most, streams in ((inputs.nbytes, False), (inputs.nbytes - 1, True)):
+        assert (
+            bank_lib.is_streamed(config_of('shared', {'data.most_bytes': most}), SOURCE) == streams
+        )
+    features = source_of('features')
+    assert not bank_lib.is_streamed(config_of('features', {'data.most_bytes': 0}), features)
+
+
+def test_a_stream_that_was_stopped_goes_on_with_the_same_batches():
+    straight, resumed = Feed(setting()), Feed(setting())
+    assert straight.streams
+    banks = [straight.at(step) for step in range(5)]
+    again = [resumed.at(step) for step in (3, 4, 0)]
+    for ours, theirs in zip(again, (banks[3], banks[4], banks[0]), strict=True):
+        for one, other in zip(*map(jax.tree.leaves, (ours, theirs)), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert np.any(banks[0].sight.inputs != banks[1].sight.inputs)
+    straight.close()
+    resumed.close()
+
+
+def test_a_feed_shows_what_a_bank_shows():
+    """Two devices get the parts of one batch in order, as both agents would see them."""
+    train = SOURCE.splits['train']
+    with Stream(train.inputs, train.labels, BATCH, seed=0) as stream:
+        read = next(stream)
+    make = make_feed(train, train)
+    one, two = make(read, 1), make(read, 2)
+    assert two.sight.inputs.shape == (2, BATCH // 2, SIDE, SIDE, 3)
+    assert two.labels['attributes'].shape == (2, BATCH // 2, 2)
+    whole = make_bank(train, 'float32', train)
+    kwargs = {'batch_size': BATCH, 'noise': 0.1}
+    step = jnp.array(3)
+    alone = draw_all(jax.tree.map(lambda x: x[0], one), KEY, step, axis_name=None, **kwargs)
+    apart = jax.vmap(
+        lambda bank: draw_all(bank, KEY, step, axis_name=AXIS, **kwargs), axis_name=AXIS
+    )(jax.tree.map(jnp.asarray, two))
+    view_key = jax.random.fold_in(jax.random.split(KEY)[1], 3)
+    wanted = look_at(whole, jnp.asarray(read['rows']), jnp.arange(BATCH), view_key, 0.1)
+    for name in ('speaker_inputs', 'listener_inputs', 'position', 'weight'):
+        joined = getattr(apart, name)
+        joined = joined.reshape(BATCH, *joined.shape[2:])
+        for ours in (joined, getattr(alone, name)):
+            np.testing.assert_allclose(ours, getattr(wanted, name), rtol=1e-5, atol=1e-5)
+    for name, values in wanted.labels.items():
+        np.testing.assert_array_equal(alone.labels[name], values)
+
+
+def test_a_feed_of_a_bank_shows_it_always(monkeypatch):
+    monkeypatch.setitem(data.SOURCES, 'tiny', lambda config: SOURCE)
+    feed = Feed(Setting(config_of('shared')))
+    assert not feed.streams and feed.at(0) is feed.at(9)
+    assert feed.at(0).sight.inputs.shape == (jax.local_device_count(), COUNT, SIDE, SIDE, 3)
+    feed.replace(bank_by())
+    assert feed.at(0).sight.inputs.shape == (jax.local_device_count(), COUNT, 1)
+    feed.close()
+
+
+def test_moments_of_many_images_are_of_a_sample(monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (200, 4, 4, 3)).astype(np.uint8)
+    monkeypatch.setattr(bank_lib, '_SAMPLE', 50)
+    mean, deviation = bank_lib._moments(images)
+    chosen = images[np.linspace(0, 199, 50).astype(int)].reshape(-1, 3) / 255
+    np.testing.assert_allclose(mean, chosen.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(deviation, chosen.std(0), rtol=1e-5)
