@@ -58,6 +58,7 @@ SMALL = {
     'evaluation.num_candidates': (16, 128),
     'evaluation.batch_size': 256,
     'evaluation.metrics': METRICS,
+    'evaluation.noise_ladder': True,
 }
 
 ROLES = ('speaker', 'listener', 'shared')
@@ -84,6 +85,7 @@ IMAGENET = {
     'speaker.trunk.precision': 'bf16',
     'listener.projection_sizes': (2048, 2048),
     'evaluation.every': 5000,
+    'evaluation.noise_images': 384 * 128,
     **_optimizers(name='lars', learning_rate=2.4, weight_decay=1e-5, momentum=0.9),
 }
 
@@ -113,11 +115,13 @@ VARIANTS = {
         'channel.vocab_size': 8,
         'speaker.trunk.name': 'small_cnn',
         'speaker.trunk.width': 4,
+        'listener.trunk.width': 4,
         'listener.projection_sizes': (8, 8),
         'evaluation.every': 3,
         'evaluation.num_candidates': (4,),
         'evaluation.redraws': 2,
         'evaluation.batch_size': 8,
+        'evaluation.noise_images': 8,
         'evaluation.best_metric': 'accuracy@4',
     },
 }

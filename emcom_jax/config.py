@@ -267,6 +267,8 @@ def _base() -> ConfigDict:
         ),
         'train': False,  # Evaluate at the end on the split that is trained on, too.
         'interventions': True,  # At the end, tamper with messages: does anybody listen?
+        'noise_ladder': False,  # At the end, do agents agree about images that mean nothing?
+        'noise_images': 2048,  # Of each rung; 384 x 128 in the paper.
         'max_examples': 1000,  # Of a split, for interventions and to compare pairs of messages.
         'input_noise': 0.0,
         'augment': False,  # Agents see augmented images, as in training.

@@ -5,7 +5,8 @@ Updates as `updates.communicate` makes them: pure functions (key, step, populati
 (population, scalars), whose scalars are single numbers.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from emcom_jax.optimizers import Optimizer
 from emcom_jax.population import Optimizers, init_population, put, take
 from emcom_jax.steps import Periodic, after_every
 from emcom_jax.types import Agent, Array, Batch, Key, Learner, Message, Population, Tree
-from emcom_jax.updates import Results, Scalars, Update, When, sum_over_devices
+from emcom_jax.updates import Results, Scalars, Update, When, sum_over_devices, unrolled
 
 
 def make_periodic(
@@ -115,7 +116,7 @@ def imitate(
             return _learn_message(game, optimizer, student, message, step, batch, axis_name)
 
         # One after the other: students are few, and their agents may be large.
-        learned, values = jax.lax.map(learn, take(speakers, students))
+        learned, values = _one_by_one(game, learn, take(speakers, students))
         speakers = put(speakers, students, learned)
         return population._replace(speakers=speakers), {'imitation_loss': values.mean()}
 
@@ -160,14 +161,20 @@ def reset(game: Game, optimizers: Optimizers, who: str) -> Update:
 
 def succeed(game: Game, optimizers: Optimizers) -> Update:
     """Makes the update that begins the next generation (Kirby 2001; Ren et al. 2020): all agents
-    are fresh, and the speakers before them stay in the place of the EMA targets, as teachers."""
+    are fresh, and the speakers before them stay in the place of the EMA targets, as teachers.
+
+    Fresh speakers begin with the states of those before (statistics of a batch norm), by which the
+    teachers speak; they move as soon as pairs play.
+    """
     refresh = reset(game, optimizers, 'all')
 
     def update(
         key: Key, step: Array, population: Population, batch: Batch
     ) -> tuple[Population, Scalars]:
         fresh, scalars = refresh(key, step, population, batch)
-        return fresh._replace(targets=population.speakers.agent.params), scalars
+        teachers = population.speakers.agent
+        pupils = fresh.speakers._replace(agent=fresh.speakers.agent._replace(state=teachers.state))
+        return fresh._replace(speakers=pupils, targets=teachers.params), scalars
 
     return update
 
@@ -189,7 +196,7 @@ def transmit(game: Game, optimizers: Optimizers, axis_name: str | None) -> Updat
             message = game.say_greedy(Agent(teacher, student.agent.state), batch)
             return _learn_message(game, optimizer, student, message, step, batch, axis_name)
 
-        speakers, values = jax.lax.map(learn, (population.speakers, population.targets))
+        speakers, values = _one_by_one(game, learn, (population.speakers, population.targets))
         return population._replace(speakers=speakers), {'transmission_loss': values.mean()}
 
     return update
@@ -202,6 +209,13 @@ def finish_transmission(
     del key, step, batch
     targets = jax.tree.map(jnp.copy, population.speakers.agent.params)
     return population._replace(targets=targets), {}
+
+
+def _one_by_one(game: Game, function: Callable[[Tree], Any], stack: Tree) -> Any:
+    """Applies a function to each of a stack; without a loop where it differentiates trunks (see
+    `updates.unrolled`)."""
+    loop = unrolled if game.trunks == 'own' else jax.lax.scan
+    return loop(lambda _, each: (None, function(each)), None, stack)[1]
 
 
 def _learn_message(

@@ -15,6 +15,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         'evaluation.metrics': ('accuracy',),
         'evaluation.train': True,  # Information loss and co-adaptation are stated of each split.
         'evaluation.interventions': False,  # Listeners are asked by their own speakers alone.
+        'evaluation.noise_ladder': False,
     },
     'newcomer': {
         'training_steps': 2000,
@@ -28,6 +29,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         'evaluation.every': 0,
         'evaluation.metrics': ('accuracy',),
         'evaluation.interventions': False,
+        'evaluation.noise_ladder': False,
     },
     'linear_evaluation': {
         'training_steps': 300,  # Of the optimiser of a classifier, at most.
@@ -73,7 +75,7 @@ _ANY = (
     *('replicas', 'data', 'game', 'channel', 'speaker', 'listener', 'loss', 'evaluation'),
     *('population.num_speakers', 'population.num_listeners', 'population.pairs_per_step'),
     *('population.pairing', 'population.pairs', 'population.graph', 'population.structure'),
-    *('population.speaker_learns', 'population.listener_learns'),
+    *('population.speaker_learns', 'population.listener_learns', 'population.updates_per_call'),
 )
 TAKEN = {'ease_of_learning': _ANY, 'newcomer': (*_ANY, 'optimizer')}
 # Of these, what is their own.

@@ -109,7 +109,9 @@ def make_steps(
             return step_once(members, bank, key, step, now)
 
         members, new = over_replicas(replica, execution)(members, keys)
-        return members, new, jnp.isfinite(new[0]['loss'] + new[0]['gradient_norm']).all()
+        # A trunk's gradient is in no scalar, but it would be in the trunk.
+        trunk = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(members.shared.agent.params))
+        return members, new, jnp.isfinite(new[0]['loss'] + new[0]['gradient_norm'] + trunk).all()
 
     def many(
         members: Members, bank: Bank, keys: Key, start: Array, count: Array

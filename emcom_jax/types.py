@@ -327,6 +327,18 @@ class EvalRecord(NamedTuple):
     synsets: dict[str, tuple[str, ...]] = {}
 
 
+class NoiseRecord(NamedTuple):
+    """How a population understands itself about images that mean nothing, on the host.
+
+    num_candidates: the Q numbers of candidates played with, all of them images of the same rung.
+    correct: name of a rung of `data.noise.LADDER` -> [Q, S, L, N] float32 in [0, 1], as in
+        `EvalRecord`; N may differ between rungs.
+    """
+
+    num_candidates: tuple[int, ...]
+    correct: dict[str, np.ndarray]
+
+
 class InterventionRecord(NamedTuple):
     """What became of guesses when messages were tampered with on their way, on the host.
 

@@ -188,8 +188,7 @@ def make_play(
         grads, (scalars, pairs) = jax.grad(total, has_aux=True)(params)
         grads = sum_over_devices(grads, axis_name)
         accuracy = scalars['accuracy']
-        own = jax.vmap(_norm, axis_size=len(ids[0]))(grads[:2])
-        scalars['gradient_norm'] = _with_shared(own, grads[2], len(ids[0]))
+        scalars['gradient_norm'] = jax.vmap(_norm, axis_size=len(ids[0]))(grads[:2])
         states = (pairs.speaker.state, pairs.listener.state)
         said, heard = (
             jax.vmap(partial(outcome, role, step))(grads[role], states[role], accuracy, ids, keys)
@@ -221,7 +220,7 @@ def make_play(
         grads, (scalars, pair) = jax.grad(objective, has_aux=True)(params, pair, key, batch, step)
         grads = sum_over_devices(grads, axis_name)
         accuracy = scalars['accuracy']
-        scalars['gradient_norm'] = _with_shared(_norm(grads[:2]), grads[2], 1)
+        scalars['gradient_norm'] = _norm(grads[:2])
         said = outcome(0, step, grads[0], pair.speaker.state, accuracy, ids, key)
         heard = outcome(1, step, grads[1], pair.listener.state, accuracy, ids, key)
         speaker, target = learn_speaker(speaker, target, said, step)
@@ -301,11 +300,6 @@ def _norm(tree: Tree) -> Array:
     # Rows are summed by a product with ones: on a CPU that is eight times faster than `sum`.
     squares = [jnp.atleast_1d(leaf * leaf) for leaf in jax.tree.leaves(tree)]
     return jnp.sqrt(sum(jnp.sum(leaf @ jnp.ones(leaf.shape[-1])) for leaf in squares))
-
-
-def _with_shared(norm: Array, shared: Tree, pairs: int) -> Array:
-    """The norm of an agent's gradient and that of a trunk (its mean over the pairs) together."""
-    return norm if not jax.tree.leaves(shared) else jnp.hypot(norm, _norm(shared) / pairs)
 
 
 def unrolled(body: Callable, carry: Tree, xs: Tree) -> tuple[Tree, Tree]:

@@ -250,6 +250,8 @@ class Sums:
     """The speaker says a number of what it sees, the listener and a shared trunk add theirs, and
     the sum should be 1. Each agent is one vector: small enough to do a step by hand."""
 
+    trunks = 'none'
+
     def init_speaker(self, key, batch):
         weights = jax.random.normal(key, batch.speaker_inputs.shape[1:])
         return Agent({'w': weights}, {'plays': jnp.zeros(())})

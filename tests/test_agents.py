@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import BATCH, LENGTH, SIZE, VOCAB, drawn, tiny_config
-from emcom_jax.agents.lewis import HEADS, Speaker
 
 from emcom_jax import channels
 from emcom_jax.agents import recurrence
 from emcom_jax.agents.networks import CORES, make_core
+from emcom_jax.agents.sequence import HEADS, Speaker
 
 INPUTS = jnp.asarray(np.random.default_rng(0).standard_normal((BATCH, SIZE)), jnp.float32)
 

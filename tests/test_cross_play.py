@@ -197,8 +197,11 @@ def test_each_architecture_and_each_shape_compiles_once(groups):
     traced = []
 
     class Counting:
-        kind, has_candidates = 'symbols', True
+        kind, has_candidates, trunks, augmentation = 'symbols', True, 'none', None
         scores = staticmethod(one.game.scores)
+
+        def look(self, shared, batch):
+            return batch
 
         def say_greedy(self, *args):
             traced.append('say')
@@ -418,8 +421,8 @@ def test_other_data_are_seen_as_ones_own(tmp_path):
     run = make_run(tmp_path / 'a')
     own, other = (gather([run], 'test', name).groups[0].bank for name in (None, 'other'))
     assert other.inputs.shape == (24, SIZE)
-    np.testing.assert_array_equal(own.shift, other.shift)
-    np.testing.assert_array_equal(own.scale, other.scale)
+    np.testing.assert_array_equal(own.sight.shift, other.sight.shift)
+    np.testing.assert_array_equal(own.sight.scale, other.sight.scale)
     assert (other.sight.deviation != own.sight.deviation).all()
     # A label that the data do not have cannot be named.
     names = {'loss.listener.name': 'classification', 'evaluation.best_metric': 'accuracy'}

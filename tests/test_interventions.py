@@ -33,10 +33,14 @@ class Digits:
     some positions. Candidates are the digits themselves."""
 
     kind, vocab_size, variable_length, has_candidates = 'symbols', V, False, True
+    trunks, augmentation = 'none', None
 
     def __init__(self, label=None):
         self.has_candidates = label is None
         self._label = label
+
+    def look(self, shared, batch):
+        return batch
 
     def say_greedy(self, speaker, batch):
         digits = batch.speaker_inputs.reshape(-1, T, V).argmax(-1) * speaker.params

@@ -17,7 +17,8 @@ from configs import simclr as recipe
 from emcom_jax import losses, updates
 from emcom_jax.agents.vision import make_trunk
 from emcom_jax.checks import check
-from emcom_jax.data.bank import draw, look_at, make_bank
+from emcom_jax.data.bank import make_bank
+from emcom_jax.data.batches import draw, look_at
 from emcom_jax.evaluation.evaluator import Evaluator
 from emcom_jax.games import GAMES
 from emcom_jax.optimizers import make_optimizer

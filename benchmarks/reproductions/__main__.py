@@ -16,6 +16,7 @@ from benchmarks.reproductions import (
     imitation,
     kl,
     partitioned,
+    vision,
     worlds,
 )
 from emcom_jax.sweep import SweepError, run_all
@@ -27,6 +28,7 @@ CLAIMS = {
     'partitioned': partitioned.CLAIM,
     'generations': generations.CLAIM,
     'worlds': worlds.CLAIM,
+    'vision': vision.CLAIM,
 }
 
 

@@ -31,7 +31,9 @@ def make_sight(config: ConfigDict, axis_name: str | None) -> See:
     def see(inputs: Array, is_training: bool) -> Array:
         if inputs.ndim == 2:
             return inputs
-        return trunk(inputs, is_training and not config.trunk.frozen).pooled
+        if config.trunk.frozen:
+            return jax.lax.stop_gradient(trunk(inputs, False).pooled)
+        return trunk(inputs, is_training).pooled
 
     return see
 

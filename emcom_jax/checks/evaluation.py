@@ -45,6 +45,7 @@ def check_evaluation(config: ConfigDict, source: Source) -> None:
                 f'split {name!r} of {source.name} has {len(split.inputs)} example: to pick one '
                 'among candidates needs at least 2'
             )
+    _check_noise(config, source)
     limit = language.MAX_EXAMPLES
     fits = 2 <= group.max_examples <= limit
     require(config, 'evaluation.max_examples', fits, f'must lie between 2 and {limit}')
@@ -62,6 +63,26 @@ def check_evaluation(config: ConfigDict, source: Source) -> None:
             require(
                 config, f'{role}.num_layers', core.num_layers == 1, 'must be 1 unless a transformer'
             )
+
+
+def _check_noise(config: ConfigDict, source: Source) -> None:
+    """The noise ladder, for which there must be images and something to pick."""
+    group, key = config.evaluation, 'evaluation.noise_ladder'
+    if not group.noise_ladder:
+        return
+    test = source.splits['test']
+    images = test.inputs.ndim == 4 and test.listener_inputs is None
+    sentence = f'must be False: of {source.name}, agents do not see images'
+    require(config, key, images, sentence)
+    shape = test.inputs.shape[1:3]
+    fits = shape[0] == shape[1] >= 16 and shape[0] % 4 == 0
+    sentence = f'needs square images of 16, 20, 24, ... pixels, not {shape[0]} x {shape[1]}'
+    require(config, key, fits, f'{sentence}: set it to False')
+    sentence = 'must be False: noise has no labels that listeners could name'
+    require(config, key, picks_referent(config), sentence)
+    enough = group.noise_images >= max(group.num_candidates)
+    sentence = f'must be at least the {max(group.num_candidates)} of evaluation.num_candidates'
+    require(config, 'evaluation.noise_images', enough, sentence)
 
 
 def check_best(config: ConfigDict, source: Source) -> None:
@@ -113,7 +134,7 @@ def _example_record(config: ConfigDict, source: Source, several: bool) -> EvalRe
         variable_length=config.channel.variable_length,
         messages=symbols if kind == 'symbols' else real,
         lengths=np.full((speakers, 4), config.channel.length, np.int32),
-        meanings=np.asarray(split.inputs[rows], np.float32),
+        meanings=np.asarray(split.inputs[rows], np.float32).reshape(4, -1),
         labels={name: np.asarray(label[rows]) for name, label in split.labels.items()},
         num_candidates=counts,
         correct=played,

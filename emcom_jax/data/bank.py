@@ -57,9 +57,10 @@ def _rivals(split: Split, name: str) -> np.ndarray:
         return split.labels[name]
     inputs = np.asarray(split.inputs)
     if inputs.ndim == 4:  # Each image as 8 x 8 patches of its mean colour.
-        side = inputs.shape[1] // 8
-        cut = inputs[:, : 8 * side, : 8 * side]
-        inputs = cut.reshape(len(cut), 8, side, 8, side, 3).mean(axis=(2, 4))
+        count = min(8, inputs.shape[1])
+        side = inputs.shape[1] // count
+        cut = inputs[:, : count * side, : count * side]
+        inputs = cut.reshape(len(cut), count, side, count, side, 3).mean(axis=(2, 4))
     return neighbourhoods(inputs.reshape(len(inputs), -1), NEIGHBOURS)
 
 
@@ -67,7 +68,7 @@ def neighbourhoods(points: np.ndarray, size: int) -> np.ndarray:
     """Groups points [N, D] with others near them: int [N], the number of the group of each.
 
     A k-d tree (Bentley 1975): groups are halved at the median of the coordinate that varies most,
-    until they have at most `size` members, of which there are then more than half as many.
+    until they have at most `size` members; then they have at least half as many, if there are.
     """
     groups, done = [np.arange(len(points))], []
     while groups:

@@ -10,6 +10,8 @@ from emcom_jax.data.augmentation import Augmentation, augment
 from emcom_jax.data.bank import PIXEL
 from emcom_jax.types import Array, Bank, Batch, Key, Partners, Sight
 
+_PARTNERS, _RIVALS = 2**31, 2**31 + 1  # Folded into keys where no position of an example is.
+
 
 def make_augmentation(config: Any) -> Augmentation | None:
     """config: the game group; read are `views` and `augmentation`."""
@@ -57,7 +59,7 @@ def draw(
     rows = draws.permuted(jax.random.fold_in(order_key, step // batches), place + first, size)
     key = jax.random.fold_in(view_key, step)
     if bank.rivals is not None and together > 1:
-        rows = _rival(bank.rivals, rows, position, jax.random.fold_in(key, 2), together)
+        rows = _rival(bank.rivals, rows, position, jax.random.fold_in(key, _RIVALS), together)
     return look_at(bank, rows, position, key, noise, augmentation)
 
 
@@ -116,7 +118,7 @@ def look_at(
         speaker and listener.
       augmentation: of images, drawn apart for speaker and listener; None: none.
     """
-    partner_key, augment_key = jax.random.split(jax.random.fold_in(key, 1))
+    partner_key, augment_key = jax.random.split(jax.random.fold_in(key, _PARTNERS))
     others = rows
     if bank.partners is not None:
         others = _partners(bank.partners, rows, position, partner_key)

@@ -103,3 +103,4 @@ LADDER: dict[str, Callable[[Key, Array], Array]] = {
     'phase_scrambled': phase_scrambled,
     'patch_shuffled': _sixteenths_shuffled,
 }
+FROM_IMAGES = ('phase_scrambled', 'patch_shuffled')  # The others read only the shape.

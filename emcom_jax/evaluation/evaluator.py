@@ -1,6 +1,6 @@
 """A population on a split: every speaker with every listener, greedy -> EvalRecord -> metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import Any
@@ -72,8 +72,33 @@ class Evaluator:
     ) -> Any:
         shared, config = population.shared.agent, self._config
 
+        def sight(game: Game, role: str, agents: Agent) -> Array:
+            return see(game, config, role, agents, shared, bank, draws)
+
+        return self.play(population, sight, bank, counts, draws)
+
+    def play(
+        self,
+        population: Members,
+        sight: Callable[[Game, str, Agent], Array],
+        bank: Bank,
+        counts: tuple[int, ...],
+        draws: Draws,
+    ) -> Any:
+        """To be compiled: all play on what they see.
+
+        Args:
+          sight: (game, role, agents) -> what these agents see, as of `playing.see`.
+          bank: of the labels that listeners may have to name.
+
+        Returns:
+          messages [S, N, ...], their lengths, and how guesses are judged; and what the first of the
+          speakers and of the listeners see.
+        """
+        config = self._config
+
         def seen(game: Game, role: str, agents: Agent) -> tuple[Agent, Array]:
-            return agents, see(game, config, role, agents, shared, bank, draws)
+            return agents, sight(game, role, agents)
 
         speakers = [
             seen(row[0], 'speaker', agents)

@@ -32,16 +32,32 @@ def see(
     """
     chosen = jnp.arange(len(bank.inputs)) if rows is None else rows
 
-    def of_rows(places: Array) -> Array:
+    def look(places: Array) -> Batch:
         rows = chosen[places]
-        batch = look_at(bank, rows, rows, draws.inputs, config.input_noise, game.augmentation)
-        batch = game.look(shared, batch)
+        return look_at(bank, rows, rows, draws.inputs, config.input_noise, game.augmentation)
+
+    return see_all(game, config, role, agents, shared, look, len(chosen))
+
+
+def see_all(
+    game: Game,
+    config: ConfigDict,
+    role: str,
+    agents: Agent,
+    shared: Agent,
+    look: Callable[[Array], Batch],
+    size: int,
+) -> Array:
+    """As `see`, of the batches that `look` makes for rows [B] of range(size)."""
+
+    def of_rows(rows: Array) -> Array:
+        batch = game.look(shared, look(rows))
         inputs = batch.speaker_inputs if role == 'speaker' else batch.listener_inputs
         if game.trunks != 'own':
             return inputs[None]
         return jax.lax.map(lambda agent: game.perceive(role, agent, inputs), agents)
 
-    views: Array = in_chunks(of_rows, len(chosen), config.batch_size)
+    views: Array = in_chunks(of_rows, size, config.batch_size)
     return views
 
 

@@ -33,6 +33,8 @@ _WORLD = (
     'data.held_out',
     'data.num_features',
     'data.feature_noise',
+    'data.image_size',
+    'data.num_images',
 )
 # What makes another program of an agent; the loss of the speaker, for one, does not.
 _ARCHITECTURE = (
@@ -88,7 +90,7 @@ def gather(
     sources: dict[Any, Source] = {}
     settings = []
     for config in configs:
-        own = (config.data.name, config.data.path)
+        own = (config.data.name, config.data.path, config.data.listener_path)
         if own not in sources:
             sources[own] = data.load(config.data)
         settings.append(Setting(config, sources[own]))
@@ -191,7 +193,8 @@ def _groups(
         program = repr([setting.source.num_values, *(get(config, key) for key in _ARCHITECTURE)])
         game = games.setdefault(program, setting.games)
         # A split can be the larger part of a device's memory.
-        view = (id(setting.source), config.data.dtype, config.data.standardize)
+        shown = (config.data.dtype, config.data.standardize, config.data.channels)
+        view = (id(setting.source), *shown, config.game.views, config.game.distractors)
         if view not in banks:
             banks[view] = setting.bank(split, other)
         kinds = (architectures.kinds(config, 'speaker'), architectures.kinds(config, 'listener'))

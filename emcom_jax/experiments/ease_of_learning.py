@@ -73,7 +73,7 @@ class EaseOfLearning(PopulationExperiment):
         values = [
             state | losses for state, losses in zip(self._stated(), self._losses(), strict=True)
         ]
-        return {'ease_of_learning': metrics.over_replicas(values)}
+        return self._on_noise() | {'ease_of_learning': metrics.over_replicas(values)}
 
     def _stated(self) -> list[metrics.Values]:
         """Reads the curves off what was logged; keeps them, and states them in numbers, for each

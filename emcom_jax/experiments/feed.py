@@ -3,7 +3,7 @@ has decoded for the step."""
 
 import jax
 
-from emcom_jax.data.bank import is_streamed, make_feed
+from emcom_jax.data.bank import make_feed
 from emcom_jax.data.stream import Stream
 from emcom_jax.evaluation.setting import Setting
 from emcom_jax.runtime.devices import bcast_local_devices
@@ -13,11 +13,12 @@ from emcom_jax.types import Bank
 class Feed:
     """The training data of a run; `streams` tells which of the two it is."""
 
-    def __init__(self, setting: Setting):
+    def __init__(self, setting: Setting, bank: Bank | None):
+        """bank: of the training split on one device; None if it is streamed."""
         config, split = setting.config, setting.source.splits['train']
-        self.streams = is_streamed(config, setting.source)
-        if not self.streams:
-            self._bank = bcast_local_devices(setting.bank('train'))
+        self.streams = bank is None
+        if bank is not None:
+            self._bank = bcast_local_devices(bank)
             return
         self._stream = Stream(
             split.inputs,

@@ -15,7 +15,7 @@ from emcom_jax.data.batches import draw
 from emcom_jax.evaluation.setting import Setting
 from emcom_jax.experiments.ease_of_learning import FROZEN_SPEAKERS, EaseOfLearning, check_curve
 from emcom_jax.metrics.learning import first_step_at
-from emcom_jax.runtime.run_directory import RunDirectory
+from emcom_jax.runtime.run_directory import RunDirectory, flatten
 from emcom_jax.runtime.writers import read_lines
 from emcom_jax.types import Agent, Learner, Members, Population
 
@@ -63,7 +63,7 @@ class Newcomer(EaseOfLearning):
                     'population.num_speakers': residents.num_speakers,
                     'population.num_listeners': count,
                     'population.listener_learns': None,
-                    **{f'speaker.{key}': value for key, value in source.speaker.items()},
+                    **flatten(source.speaker.to_dict(), 'speaker.'),
                 }
             )
         return follows | {
@@ -71,7 +71,7 @@ class Newcomer(EaseOfLearning):
             'population.num_listeners': residents.num_listeners,
             'population.speaker_learns': None,
             'population.listener_learns': (),
-            **{f'listener.{key}': value for key, value in source.listener.items()},
+            **flatten(source.listener.to_dict(), 'listener.'),
         }
 
     @classmethod
@@ -138,7 +138,7 @@ class Newcomer(EaseOfLearning):
         lines = read_lines(self._run.directory.metrics)
         (residents,) = (line for line in lines if line['split'] == 'residents')
         self._reached = np.array(residents['accuracy'], float)
-        return {'newcomer': metrics.over_replicas(self._stated())}
+        return self._on_noise() | {'newcomer': metrics.over_replicas(self._stated())}
 
     def _own_curves(self, accuracy: np.ndarray) -> np.ndarray:
         """Of each newcomer, the mean over the residents that it met [M, R, 1, K]."""

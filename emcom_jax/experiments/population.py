@@ -17,6 +17,7 @@ from emcom_jax.data.bank import is_streamed
 from emcom_jax.data.batches import draw, draw_all, make_augmentation
 from emcom_jax.evaluation.evaluator import Evaluator
 from emcom_jax.evaluation.interventions import Interventions
+from emcom_jax.evaluation.noise_ladder import NoiseLadder
 from emcom_jax.evaluation.setting import Setting, read_agents
 from emcom_jax.experiments import trunks
 from emcom_jax.experiments.feed import Feed
@@ -56,6 +57,7 @@ class PopulationExperiment(AbstractExperiment):
         self._game = self._setting.game
         self._evaluator = Evaluator(self._setting.games, config, self._own_listeners)
         self._interventions = Interventions(self._setting.games, config)
+        self._ladder = NoiseLadder(self._setting.games, config, self._own_listeners)
         self._splits = self._setting.source.splits
         self._banks: dict[str, Bank] = {}
         # The split of which agents see two examples before training.
@@ -90,8 +92,8 @@ class PopulationExperiment(AbstractExperiment):
         self._population = bcast_local_devices(members)
         self._validation = Validation(config.evaluation, len(self._splits['valid'].inputs))
         if mode == 'train':
-            self._banks.pop('train', None)  # It may be the larger part of a device's memory.
-            self._feed = Feed(self._setting)
+            # It may be the larger part of a device's memory.
+            self._feed = Feed(self._setting, self._banks.pop('train', None))
             self._many = self._compile()
             self._steps_per_call = self._most_per_call()
         self._say_replaced()
@@ -103,7 +105,17 @@ class PopulationExperiment(AbstractExperiment):
 
     def conclude(self) -> dict[str, Any]:
         """Returns what else the summary of a run should have, by the names of its sections."""
-        return {}
+        return self._on_noise()
+
+    def _on_noise(self) -> dict[str, Any]:
+        """The section of the noise ladder, if it was asked for."""
+        if not self._config.evaluation.noise_ladder:
+            return {}
+        replicas, bank, values = first(self._population), self._bank('test'), []
+        for number, seed in enumerate(self._seeds.tolist()):
+            record = self._ladder(_take(replicas, np.int32(number)), bank, seed)
+            values.append(metrics.noise_of(record, self._run.read_record('valid', number)))
+        return {'noise': metrics.over_replicas(values)}
 
     @property
     def best_step(self) -> int:
@@ -155,13 +167,11 @@ class PopulationExperiment(AbstractExperiment):
                 self._validate(0, progress.print)
             else:
                 progress.print(f'going on from step {state.global_step}')
-            if trunks.sees_once(
-                ours, self._game, self._setting.source
-            ):  # With the trunk that was restored, if any.
+            members = first(self._population)  # With the trunk that was restored, if any.
+            if trunks.sees_once(ours, self._game, self._setting.source, members):
                 bank = first(self._feed.at(0))
-                self._feed.replace(
-                    trunks.seen_once(ours, self._game, first(self._population), bank)
-                )
+                self._feed.replace(trunks.seen_once(ours, self._game, members, bank))
+            del members
             while state.global_step < ours.training_steps and not self.stopped:
                 count = self._steps_until_something(state.global_step)
                 scalars = self._advance(state.global_step, count)
@@ -208,7 +218,9 @@ class PopulationExperiment(AbstractExperiment):
             if self._config.evaluation.interventions and not validates:
                 tampered = self._interventions(members, self._bank(split), seed)
                 values[-1] |= metrics.listening_of(tampered)
-        return metrics.over_replicas(values)
+        together = metrics.over_replicas(values)
+        # Constants, the same for all replicas: said once, at the end.
+        return together if validates else together | metrics.bounds_of(record)
 
     def _validate(self, step: int, show: Callable[[str], None]) -> bool:
         """Validates, and shows it; returns whether this is the best so far."""

@@ -17,6 +17,7 @@ from emcom_jax.evaluation.playing import see
 from emcom_jax.evaluation.setting import Setting, read_agents
 from emcom_jax.games import Game
 from emcom_jax.runtime.run_directory import RunDirectory
+from emcom_jax.stacks import agents_of, stacks
 from emcom_jax.types import Agent, Bank, Members, Population, Source, Split, Tree
 
 _TRUNK = 'trunk'  # The first part of the paths of its modules.
@@ -124,19 +125,41 @@ def frozen_in(config: ConfigDict, role: str) -> ConfigDict:
     return group
 
 
-def sees_once(config: ConfigDict, game: Game, source: Source) -> bool:
+def sees_once(config: ConfigDict, game: Game, source: Source, members: Members) -> bool:
     """Whether what agents see in training can be computed beforehand: trunks that stay as they are
-    and are the same in all replicas and for all agents of a role, of images without chance."""
-    alike = [config.speaker] if game.trunks == 'shared' else [config.speaker, config.listener]
+    and are the same in all replicas and for all agents of a role, of images without chance.
+
+    members: the population (leaves [R, ...]) as training begins."""
+    if game.trunks == 'shared':
+        stays = not game.trunk_learns
+    else:  # Fresh agents have fresh trunks.
+        fresh = config.updates.reset.every or config.updates.generations.every
+        stays = config.speaker.trunk.frozen and config.listener.trunk.frozen and not fresh
     return (
         game.trunks != 'none'
-        and all(role.trunk.frozen for role in alike)
-        and (all(role.trunk.weights is not None for role in alike) or config.replicas == 1)
-        and (game.trunks == 'shared' or all(role.trunk.weights is not None for role in alike))
+        and stays
         and config.game.views != 'augmented'
         and config.game.input_noise == 0
         and not is_streamed(config, source)
+        and _trunks_are_alike(game, members)
     )
+
+
+def _trunks_are_alike(game: Game, members: Members) -> bool:
+    """Whether all replicas, and all agents of a role, have the same trunk."""
+    if game.trunks == 'shared':
+        agents, axes = [members.shared.agent], 1
+    elif isinstance(members, Population):
+        agents, axes = [members.speakers.agent, members.listeners.agent], 2
+    else:  # Of several architectures.
+        return False
+
+    def is_one(leaf: jax.Array) -> bool:
+        rows = np.asarray(leaf).reshape(-1, *leaf.shape[axes:])
+        return bool((rows == rows[:1]).all())
+
+    trees = [_trunk_of(tree) for agent in agents for tree in agent]
+    return all(map(is_one, jax.tree.leaves(trees)))
 
 
 def seen_once(config: ConfigDict, game: Game, members: Members, bank: Bank) -> Bank:
@@ -146,7 +169,8 @@ def seen_once(config: ConfigDict, game: Game, members: Members, bank: Bank) -> B
     clean.input_noise = 0.0
 
     def features(role: str) -> np.ndarray:
-        agents = jax.tree.map(lambda leaf: leaf[:1], getattr(one, f'{role}s').agent)
+        stack = stacks(agents_of(getattr(one, f'{role}s')))[0]
+        agents = jax.tree.map(lambda leaf: leaf[:1], stack)
 
         def views(agents: Agent, shared: Agent, bank: Bank) -> jax.Array:
             return see(game, clean, role, agents, shared, bank, make_draws(0))[0]

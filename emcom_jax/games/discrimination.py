@@ -51,16 +51,26 @@ def check(config: ConfigDict, source: Source) -> None:
     drawn = memory == 0 or config.loss.listener.num_distractors is None
     require(config, 'loss.listener.num_distractors', drawn, 'must be unset with a memory')
     images = source.splits['train'].inputs.ndim == 4
+    apart = not images or config.game.shared_trunk or config.population.execution != 'vmap'
+    sentence = (
+        "would group convolutions: with trunks of their own it must be 'auto', 'map' or 'unroll'"
+    )
+    require(config, 'population.execution', apart, sentence)
     for role in ('speaker', 'listener'):
         trunk, at = config[role].trunk, f'{role}.trunk'
         read = images and (role == 'speaker' or not config.game.shared_trunk)
         if not read:
             why = 'one trunk is shared' if images else f'{source.name} has features, not images'
-            require(config, f'{at}.name', trunk.name is None, f'is not read: {why}; leave it unset')
+            for key in ('name', 'weights', 'frozen'):
+                unset = not trunk[key]
+                require(config, f'{at}.{key}', unset, f'is not read: {why}; leave it unset')
             continue
         check_trunk(config, role)
         if trunk.weights is None:
             continue
-        for key in ('speaker.groups', 'listener.groups', 'updates.reset.every'):
-            unset = get(config, key) is None or (key.startswith('up') and config.game.shared_trunk)
+        keys = ['speaker.groups', 'listener.groups']
+        if not config.game.shared_trunk:  # Fresh agents would not have them.
+            keys += ['updates.reset.every', 'updates.generations.every']
+        for key in keys:
+            unset = get(config, key) is None
             require(config, key, unset, f'must be unset with {at}.weights')

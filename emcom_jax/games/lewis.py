@@ -29,5 +29,6 @@ def check(config: ConfigDict, source: Source) -> None:
     without = config.loss.listener.memory == 0
     require(config, 'loss.listener.memory', without, "must be 0 for game.name='lewis'")
     for role in ('speaker', 'listener'):
-        none = config[role].trunk.name is None
-        require(config, f'{role}.trunk.name', none, "is not read by game.name='lewis'")
+        for key in ('name', 'weights', 'frozen'):
+            unset = not config[role].trunk[key]
+            require(config, f'{role}.trunk.{key}', unset, "is not read by game.name='lewis'")

@@ -24,7 +24,7 @@ from emcom_jax.metrics import (
     signalling,
 )
 from emcom_jax.metrics.abbreviation import meaning_abbreviation, message_abbreviation
-from emcom_jax.metrics.accuracy import bootstrap_interval, symbol_ceiling
+from emcom_jax.metrics.accuracy import bootstrap_interval, bounds_of, symbol_ceiling
 from emcom_jax.metrics.compositionality import (
     concept_best_matching,
     context_independence,
@@ -48,6 +48,7 @@ from emcom_jax.metrics.information import (
 )
 from emcom_jax.metrics.language import topographic_similarity, topographic_similarity_p
 from emcom_jax.metrics.listening import listening_of
+from emcom_jax.metrics.noise import noise_of
 from emcom_jax.metrics.references import compare
 from emcom_jax.metrics.representations import representation_similarity
 from emcom_jax.metrics.segmentation import branching_entropy, word_boundaries
@@ -185,6 +186,7 @@ __all__ = [
     'adjusted_mutual_information',
     'bag_of_symbols_disentanglement',
     'bootstrap_interval',
+    'bounds_of',
     'branching_entropy',
     'compare',
     'compute',
@@ -202,6 +204,7 @@ __all__ = [
     'message_abbreviation',
     'message_entropy',
     'mutual_information',
+    'noise_of',
     'normalized_mutual_information',
     'over_replicas',
     'permutation_test',

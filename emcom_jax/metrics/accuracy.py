@@ -40,6 +40,18 @@ def voting_of(record: EvalRecord) -> dict[str, float]:
     return result
 
 
+def bounds_of(record: EvalRecord) -> dict[str, float]:
+    """What accuracy can be where messages are one symbol, and referents are picked: that of
+    guessing, `accuracy_chance@C`, and `symbol_ceiling`, `accuracy_ceiling@C`; else nothing."""
+    if record.kind != 'symbols' or record.messages.shape[2] != 1 or 0 in record.num_candidates:
+        return {}
+    values = {}
+    for count in record.num_candidates:
+        values[f'accuracy_chance@{count}'] = 1 / count
+        values[f'accuracy_ceiling@{count}'] = symbol_ceiling(record.vocab_size, count)
+    return values
+
+
 def symbol_ceiling(vocab_size: int, num_candidates: int) -> float:
     """The accuracy that one symbol of V allows at best among C candidates: V/C (1 - (1 - 1/V)^C).
 
@@ -89,13 +101,32 @@ def bootstrap_interval(
             f'bootstrap needs values [N] or [N, D] with N > 0 and at least one resample, got '
             f'{values.shape} and {num_resamples}.'
         )
+    means = _resampled(values, num_resamples, np.random.default_rng(seed))
+    return np.percentile(statistic(means), [2.5, 97.5]).tolist()
+
+
+def ratio_interval(
+    values: np.ndarray, reference: np.ndarray, num_resamples: int = 1_000, seed: int = 0
+) -> list[float]:
+    """As `bootstrap_interval`, of mean(values) / mean(reference), float [N] and [M], whose examples
+    are drawn independently; [nan, nan] if a mean of the reference is 0."""
     rng = np.random.default_rng(seed)
+    above, below = (
+        _resampled(np.asarray(each, np.float64), num_resamples, rng) for each in (values, reference)
+    )
+    if not below.all():
+        return [float('nan')] * 2
+    return np.percentile(above / below, [2.5, 97.5]).tolist()
+
+
+def _resampled(values: np.ndarray, num_resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """Means [n, ...] of n samples of values [N, ...], as many drawn with replacement."""
     means = np.empty((num_resamples, *values.shape[1:]))
     rows = max(1, 2**22 // values.size)  # Bounds the memory to 64 MB.
     for start in range(0, num_resamples, rows):
         size = (min(rows, num_resamples - start), len(values))
         means[start : start + rows] = values[rng.integers(len(values), size=size)].mean(axis=1)
-    return np.percentile(statistic(means), [2.5, 97.5]).tolist()
+    return means
 
 
 def with_interval(

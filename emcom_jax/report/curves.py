@@ -58,9 +58,12 @@ class Curve(NamedTuple):
     low: np.ndarray
     high: np.ndarray
     chance: float | None
+    ceiling: float | None = None
 
 
-def learning_curves(lines: Lines, best_step: int | None = None) -> Figure | None:
+def learning_curves(
+    lines: Lines, best_step: int | None = None, ceilings: Mapping[int, float] | None = None
+) -> Figure | None:
     """Draws the curves of a run, a panel for each of `SPECS`.
 
     A band is one standard error over replicas, if there are several; else the interval of a
@@ -69,11 +72,12 @@ def learning_curves(lines: Lines, best_step: int | None = None) -> Figure | None
     Args:
       lines: the objects of metrics.jsonl.
       best_step: marked in every panel, if given.
+      ceilings: number of candidates -> the accuracy that messages allow at best, where known.
 
     Returns:
       A figure, or None if nothing was logged that a panel shows.
     """
-    panels = [(spec, curves) for spec in SPECS if (curves := _curves(spec, lines))]
+    panels = [(spec, curves) for spec in SPECS if (curves := _curves(spec, lines, ceilings or {}))]
     if not panels:
         return None
     columns = min(COLUMNS, len(panels))
@@ -95,7 +99,7 @@ def learning_curves(lines: Lines, best_step: int | None = None) -> Figure | None
     return figure
 
 
-def _curves(spec: Spec, lines: Lines) -> list[Curve]:
+def _curves(spec: Spec, lines: Lines, ceilings: Mapping[int, float]) -> list[Curve]:
     train = [line for line in lines if line['split'] == 'train']
     valid = [line for line in lines if line['split'] == 'valid']
     curves = []
@@ -121,7 +125,10 @@ def _curves(spec: Spec, lines: Lines) -> list[Curve]:
         for count, color in zip(sorted(counts), COLORS, strict=False):
             chance = spec.chance(count) if spec.chance else None
             label = f'{count} candidates'
-            curves.append(_curve(valid, f'{spec.valid}@{count}', label, color, chance))
+            curve = _curve(valid, f'{spec.valid}@{count}', label, color, chance)
+            if spec.valid == 'accuracy':
+                curve = curve._replace(ceiling=ceilings.get(count))
+            curves.append(curve)
     curves = [curve for curve in curves if len(curve.steps)]
     changes = any(np.ptp(curve.values) for curve in curves)
     return curves if changes else []
@@ -162,9 +169,13 @@ def _draw(ax: Axes, spec: Spec, curves: Sequence[Curve]) -> None:
         )  # fmt: skip
         if curve.chance is not None:
             ax.axhline(curve.chance, color=curve.color, linewidth=1, linestyle=':')
+        if curve.ceiling is not None:
+            ax.axhline(curve.ceiling, color=curve.color, linewidth=1, linestyle='--')
     if any(curve.chance is not None for curve in curves):
         ax.plot([], [], color=FAINT, linewidth=1, linestyle=':', label='chance')
-    top = max(curve.high.max() for curve in curves)
+    if any(curve.ceiling is not None for curve in curves):
+        ax.plot([], [], color=FAINT, linewidth=1, linestyle='--', label='ceiling')
+    top = max(max(curve.high.max(), curve.ceiling or 0) for curve in curves)
     if top > 0 and all((curve.low >= 0).all() for curve in curves):
         ax.set_ylim(0, min(1.08 * top, 1.02 * spec.top))
     ax.set_title(spec.title, loc='left', fontsize=10, color=INK, fontweight='bold', pad=9)

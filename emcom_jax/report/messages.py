@@ -153,7 +153,8 @@ def _columns(record: EvalRecord, speaker: int, image_shape: Sequence[int] | None
         columns.append(Column('referents', PICTURES * pitch - 0.1, _pictures(pictures, pitch)))
     for name, labels in record.labels.items():
         if labels.ndim == 1:
-            columns.append(Column(f'{name} of the referents', BAR, _classes(labels)))
+            nouns = [noun(synset) for synset in record.synsets.get(name, ())]
+            columns.append(Column(f'{name} of the referents', BAR, _classes(labels, nouns)))
         else:
             labels = labels[:, :ATTRIBUTES]
             header = f'{name} (darker: more agree)'
@@ -168,9 +169,9 @@ def _symbols(
         marks = []
         for i in range(min(longest, SYMBOLS)):
             ended = lengths[group.rows] <= i
-            values, counts = _by_count(np.where(ended, -1, messages[group.rows, i]))
+            values, counts = by_count(np.where(ended, -1, messages[group.rows, i]))
             symbol, share = int(values[0]), counts[0] / len(ended)
-            fill = BLANK if symbol < 0 else _color(symbol, share)
+            fill = BLANK if symbol < 0 else color(symbol, share)
             marks.append(Mark(i, 1, str(symbol) if symbol >= 0 and share >= 0.5 else '', fill))
         return marks if longest <= SYMBOLS else [*marks, Mark(SYMBOLS + 0.2, text='…', ink=FAINT)]
 
@@ -192,13 +193,23 @@ def _pictures(pictures: np.ndarray, pitch: float) -> Callable[[Group], list[Mark
     return cell
 
 
-def _classes(labels: np.ndarray) -> Callable[[Group], list[Mark]]:
+def noun(synset: str) -> str:
+    """What people call it: 'fire engine' of 'fire_engine.n.01'."""
+    return synset.split('.')[0].replace('_', ' ')
+
+
+def _classes(labels: np.ndarray, names: Sequence[str]) -> Callable[[Group], list[Mark]]:
+    """names: of the values; none where they are not known."""
+
     def cell(group: Group) -> list[Mark]:
-        values, counts = _by_count(labels[group.rows])
+        values, counts = by_count(labels[group.rows])
         marks, x = [], 0.0
         for i, (value, count) in enumerate(zip(values[:CLASSES], counts, strict=False)):
             width = BAR * count / len(group.rows)
-            text = str(value) if width >= 0.4 + 0.3 * len(str(value)) else ''
+            text = names[value] if names else str(value)
+            letter = 0.22 if names else 0.3  # Digits are wider than most letters.
+            if width < 0.4 + letter * len(text):
+                text = ''
             shade = SHADES[min(i, len(SHADES) - 1)]
             marks.append(Mark(x, width, text, shade, 'white' if i == 0 else INK))
             x += width
@@ -211,7 +222,7 @@ def _attributes(labels: np.ndarray) -> Callable[[Group], list[Mark]]:
     def cell(group: Group) -> list[Mark]:
         marks = []
         for i, column in enumerate(labels[group.rows].T):
-            values, counts = _by_count(column)
+            values, counts = by_count(column)
             shade = SHADES[::-1][min(3, int(4 * counts[0] / len(column)))]
             ink = 'white' if shade == SHADES[0] else INK
             marks.append(Mark(1.1 * i, 1, str(values[0]), shade, ink))
@@ -220,19 +231,19 @@ def _attributes(labels: np.ndarray) -> Callable[[Group], list[Mark]]:
     return cell
 
 
-def _by_count(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def by_count(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     values, counts = np.unique(labels, return_counts=True)
     order = np.argsort(-counts, kind='stable')
     return values[order], counts[order]
 
 
-def _color(symbol: int, share: float) -> tuple[float, ...]:
+def color(symbol: int, share: float) -> tuple[float, ...]:
     """A pale colour, the paler the smaller the share of a group that has the symbol.
 
     Steps of the golden ratio keep the hues of near symbols apart.
     """
-    color = colorsys.hls_to_rgb(symbol * 0.618034 % 1, 0.72 + 0.1 * (symbol % 2), 0.6)
-    return tuple(1 - share * (1 - channel) for channel in color)
+    full = colorsys.hls_to_rgb(symbol * 0.618034 % 1, 0.72 + 0.1 * (symbol % 2), 0.6)
+    return tuple(1 - share * (1 - channel) for channel in full)
 
 
 def _draw(ax: Axes, mark: Mark, x: float, y: float) -> None:

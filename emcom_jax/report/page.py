@@ -3,7 +3,7 @@
 import base64
 import io
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,8 @@ from emcom_jax.report import (
     learning,
     linear,
     messages,
+    noise,
+    symbols,
     usage,
     with_columns,
 )
@@ -30,9 +32,11 @@ from emcom_jax.runtime.writers import read_lines
 from emcom_jax.types import EvalRecord
 
 DPI = 160
+CHANCE, CEILING = 'accuracy_chance', 'accuracy_ceiling'  # They have columns of their own.
 CURVES = """Lines are means. Bands are one standard error over replicas, if there are several;
 else the 95% interval of a validation, or the extremes over the pairs of a training step. Dotted is
-chance. The triangle marks the step whose agents were kept."""
+chance; dashed, where messages are one symbol, the accuracy that the vocabulary allows at best. The
+triangle marks the step whose agents were kept."""
 LEARNING = {  # Experiment -> title and caption.
     'ease_of_learning': (
         'Ease of learning',
@@ -102,7 +106,7 @@ def make(run_dir: str | Path) -> Report:
     if summary.get('linear_evaluation'):
         accuracies = linear.by_labels(summary['linear_evaluation'])
         show(accuracies, 'linear_evaluation', 'Linear evaluation', linear.CAPTION)
-    figure = curves.learning_curves(lines, summary.get('best_step'))
+    figure = curves.learning_curves(lines, summary.get('best_step'), _ceilings(summary))
     if figure is not None:
         show(figure, 'learning_curves', 'Learning curves', CURVES)
     elif plays:
@@ -125,6 +129,13 @@ def make(run_dir: str | Path) -> Report:
             corpus.export(record, run.path, _system(config))
             figure = messages.gallery(record, about.get('image_shape'), kinds(config, 'speaker'))
             show(figure, 'messages', 'Messages', MESSAGES)
+            if symbols.has_one(record):
+                found = _records(run, ('valid', 'test', 'ood'), shown)
+                if 'valid' in found and found['valid'].images is not None:
+                    figure = symbols.gallery(found['valid'], found.get('ood'))
+                    show(figure, 'symbols', 'Images that share a symbol', symbols.GALLERY)
+                figure = symbols.frequencies(list(found.values()))
+                show(figure, 'symbol_frequencies', 'Frequencies of symbols', symbols.FREQUENCIES)
         else:
             missing.append(f'The messages are {record.kind}, which are not shown here.')
 
@@ -134,6 +145,13 @@ def make(run_dir: str | Path) -> Report:
         figure = usage.draw(used, 1 / count if count else None)
         picture = draw(figure, 'usage', 'Is the message used?', USAGE)
         interventions = {'picture': picture, **_usage(used, record)}
+
+    ladder = {}
+    if summary.get('noise'):
+        photo = None if record is None or record.images is None else record.images[0]
+        figure = noise.draw(summary['noise'], photo)
+        picture = draw(figure, 'noise', 'Do they talk about noise?', noise.CAPTION)
+        ladder = {'picture': picture, **_noise(summary['noise'])}
 
     path = run.path / 'report.html'
     template = Path(__file__).with_name('template.html').read_text()
@@ -147,6 +165,7 @@ def make(run_dir: str | Path) -> Report:
         table=_table(summary),
         languages=_languages(run, shown),
         usage=interventions,
+        noise=ladder,
         pictures=pictures,
         changes=changed(config),
         command=command(_recipe(config), changed(config, experiment)),
@@ -222,23 +241,50 @@ def _languages(run: RunDirectory, shown: int | None) -> dict[str, Any]:
     return {'languages': list(table), 'rows': rows}
 
 
+def _records(run: RunDirectory, splits: Sequence[str], shown: int | None) -> dict[str, EvalRecord]:
+    """The records of splits that the run has."""
+    paths = {split: run.record(split, shown) for split in splits}
+    return {split: records.load(path) for split, path in paths.items() if path.exists()}
+
+
 def _table(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of the summary: 'splits', and 'rows' of (name, chance, a text for each split)."""
+    """The values of the summary: 'splits', and 'rows' of (name, chance, ceiling, a text for each
+    split); 'bounded' is whether any has a ceiling."""
     columns = with_columns(summary)
-    splits = {name: values for name, values in columns.items() if isinstance(values, dict)}
+    splits = {
+        name: values
+        for name, values in columns.items()
+        if isinstance(values, dict) and name != 'noise'
+    }
+    ceilings = {str(count): value for count, value in _ceilings(summary).items()}
     names = dict.fromkeys(name for values in splits.values() for name in values)
     rows = []
     for name in sorted(names, key=_by_number):
         if name.endswith(('_ci95', '_se', '_replicas', '_draws', '_each')) or usage.tells(name):
             continue
         kind, _, count = name.partition('@')
+        if kind in (CHANCE, CEILING):
+            continue
+        ceiling = f'{ceilings[count]:.3g}' if kind == 'accuracy' and count in ceilings else ''
         chance = f'{1 / int(count):.3g}' if kind == 'accuracy' and count.isdigit() else ''
         cells = [
             _text(values.get(name), values.get(f'{name}_ci95'), values.get(f'{name}_se'))
             for values in splits.values()
         ]
-        rows.append((name, chance, cells))
-    return {'splits': list(splits), 'rows': rows}
+        rows.append((name, chance, ceiling, cells))
+    return {'splits': list(splits), 'rows': rows, 'bounded': bool(ceilings)}
+
+
+def _noise(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The noise ladder: 'headers', and 'rows' of (what was seen, a text for each header)."""
+
+    def cell(name: str) -> str:
+        if name not in values:
+            return ''
+        return _text(values[name], values.get(f'{name}_ci95'), values.get(f'{name}_se'))
+
+    headers, rows = noise.rows(values)
+    return {'headers': headers, 'rows': [(what, list(map(cell, names))) for what, names in rows]}
 
 
 def _usage(found: Mapping[str, Any], record: EvalRecord | None) -> dict[str, Any]:
@@ -269,6 +315,17 @@ def _chance(config: Mapping[str, Any]) -> float | None:
         return None
     others = listener['num_distractors']
     return 1 / (config['data']['batch_size'] if others is None else 1 + others)
+
+
+def _ceilings(summary: Mapping[str, Any]) -> dict[int, float]:
+    """Number of candidates -> the accuracy that messages allow at best, where that is known."""
+    return {
+        int(name.partition('@')[2]): value
+        for values in summary.values()
+        if isinstance(values, dict)
+        for name, value in values.items()
+        if name.startswith(f'{CEILING}@')
+    }
 
 
 def _residents(lines: list[dict[str, Any]]) -> float | None:

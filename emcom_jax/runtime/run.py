@@ -12,7 +12,7 @@ from jaxline import train as jaxline_train
 from jaxline.experiment import AbstractExperiment
 from ml_collections import ConfigDict
 
-from emcom_jax.metrics import records
+from emcom_jax.metrics import noise, records
 from emcom_jax.report import make_report, with_columns
 from emcom_jax.runtime import flags
 from emcom_jax.runtime.checkpoints import Checkpointer
@@ -216,6 +216,7 @@ def start(
         print(f'run directory: {directory}\nreport:        {page}')
 
 
+_BOUNDS = ('accuracy_chance', 'accuracy_ceiling')  # They have columns of their own.
 # Beside the accuracies under interventions, these say little more: the report has them.
 _ONLY_IN_REPORT = ('guess_change', 'accuracy_intact', 'intervention_examples')
 
@@ -223,28 +224,62 @@ _ONLY_IN_REPORT = ('guess_change', 'accuracy_intact', 'intervention_examples')
 def show(summary: dict[str, Any]) -> None:
     """Prints the single values of each split as a table, intervals beside what they belong to."""
     summary = with_columns(summary)
-    splits = [name for name, values in summary.items() if isinstance(values, dict)]
+    splits = [
+        name for name, values in summary.items() if isinstance(values, dict) and name != 'noise'
+    ]
     # Splits of different sizes have different numbers of candidates.
     names = [
         name
         for name, value in {k: v for split in splits for k, v in summary[split].items()}.items()
         if not isinstance(value, list)
         and not name.endswith('_se')
-        and not name.startswith(_ONLY_IN_REPORT)
+        and not name.startswith((*_ONLY_IN_REPORT, *_BOUNDS))
     ]
+    bounds = {name: _bounds(summary, splits, name) for name in names}
+    bounded = any(map(any, bounds.values()))
     step = summary.get('best_step', summary['step'])
     width = max(map(len, names))
-    print(f'\n{f"step {step}":{width}}' + ''.join(f'  {split:>22}' for split in splits))
+    limits = '  chance  ceiling' if bounded else ''
+    print(f'\n{f"step {step}":{width}}{limits}' + ''.join(f'  {split:>22}' for split in splits))
     for name in names:
-        cells = []
+        cells = ['  {:>6}  {:>7}'.format(*bounds[name])] if bounded else []
         for split in splits:
-            value = summary[split].get(name)
-            cell = '-' if value is None or value != value else f'{value:.3f}'  # Undefined: nan.
-            interval, error = (summary[split].get(name + part) for part in ('_ci95', '_se'))
-            if interval:
-                cell += ' [{:.3f}, {:.3f}]'.format(*interval)
-            if error is not None and error == error:
-                cell += f' ± {error:.3f}'
-            cells.append(f'  {cell:>22}')
+            cells.append(f'  {_cell(summary[split], name):>22}')
         print(f'{name:{width}}' + ''.join(cells))
     print()
+    if 'noise' in summary:
+        _show_noise(summary['noise'])
+
+
+def _show_noise(values: dict[str, Any]) -> None:
+    """Prints what agents make of images that mean nothing: a line for each rung of the ladder."""
+    rungs, counts = noise.rungs(values)
+    titles = [f'{what}@{count}' for count in counts for what in ('accuracy', 'ratio')]
+    print(f'{"noise":16}' + ''.join(f'  {title:>22}' for title in titles))
+    for rung in rungs:
+        names = [f'{what}_{rung}@{count}' for count in counts for what in ('accuracy', 'ratio')]
+        cells = [_cell(values, name) if name in values else '' for name in names]
+        print(f'{rung:16}' + ''.join(f'  {cell:>22}' for cell in cells))
+    print(f'{"chance":16}' + ''.join(f'  {1 / count:>22.3f}  {"":22}' for count in counts) + '\n')
+
+
+def _cell(values: dict[str, Any], name: str) -> str:
+    """A value with its interval, or its standard error over replicas."""
+    value = values.get(name)
+    cell = '-' if value is None or value != value else f'{value:.3f}'  # Undefined: nan.
+    interval, error = (values.get(name + part) for part in ('_ci95', '_se'))
+    if interval:
+        cell += ' [{:.3f}, {:.3f}]'.format(*interval)
+    if error is not None and error == error:
+        cell += f' ± {error:.3f}'
+    return cell
+
+
+def _bounds(summary: dict[str, Any], splits: list[str], name: str) -> tuple[str, str]:
+    """Chance and ceiling of an accuracy, where they are known."""
+    kind, _, count = name.partition('@')
+    known = {key: value for split in splits for key, value in summary[split].items()}
+    if kind != 'accuracy' or f'accuracy_chance@{count}' not in known:
+        return '', ''
+    chance, ceiling = (known[f'{bound}@{count}'] for bound in _BOUNDS)
+    return f'{chance:.3f}', f'{ceiling:.3f}'
