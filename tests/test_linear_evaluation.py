@@ -26,6 +26,7 @@ from emcom_jax.experiments.linear_classifier import Classifier, fit, scores, sta
 from emcom_jax.experiments.linear_evaluation import LinearEvaluation
 from emcom_jax.experiments.population import PopulationExperiment
 from emcom_jax.metrics.ranking import among_first, average_precision
+from emcom_jax.report import with_columns
 from emcom_jax.runtime import run
 from emcom_jax.runtime.run_directory import RunDirectory, RunDirectoryError, open_run
 from emcom_jax.types import Batch, Source, Split
@@ -263,13 +264,13 @@ def test_the_trunk_of_the_first_agent_is_read_and_nothing_else(
 IMAGES = {'train': 64, 'valid': 16, 'test': 16}
 
 
-def several(config):
+def several(config, size=24):
     """Images of one colour, and which of its channels are bright."""
-    assert config.image_size == 24
+    assert config.image_size == size
     splits = {}
     for seed, (split, count) in enumerate(IMAGES.items()):
         colours = np.random.default_rng(seed).integers(0, 256, (count, 3))
-        images = np.tile(colours[:, None, None].astype(np.uint8), (1, 24, 24, 1))
+        images = np.tile(colours[:, None, None].astype(np.uint8), (1, size, size, 1))
         splits[split] = Split(images, {'attributes': (colours > 127).astype(np.int32)})
     return Source('several', splits, {'attributes': 2})
 
@@ -359,7 +360,10 @@ def test_the_summary_has_all_features_for_all_sources_and_shares(linear, game):
 def test_the_report_shows_them(linear, game):
     page = (linear / 'report.html').read_text()
     assert f'linear evaluation of {game}' in page
-    assert '<th>several@50%</th>' in page and '<td>top1_random_trunk</td>' in page
+    assert (
+        page.index('<th>several@50%</th>') < page.index('<th>several@100%</th>')
+        and '<td>top1_random_trunk</td>' in page
+    )
     assert (linear / 'pictures' / 'linear_evaluation.png').exists()
     assert 'configs/linear_evaluation.py' in page
     for trained in ('There are no messages', 'There are no learning curves', '_each<', '_draws<'):
@@ -424,13 +428,17 @@ def test_what_cannot_be_is_refused(game, key, value, sentence):
         probe(game, **{key: value})
 
 
-def test_what_does_not_fit_the_run_is_refused(game, tmp_path):
+def test_what_does_not_fit_the_run_is_refused(game, tmp_path, monkeypatch):
     with pytest.raises(
         ValueError, match="key of linear_evaluation.data 'nam'; did you mean 'name'"
     ):
         probe(game, **{'linear_evaluation.data': ({'name': 'shapes', 'nam': 'x'},)})
     with pytest.raises(ValueError, match='trunk=.listener. is not of .*: it must be one of shared'):
         LinearEvaluation(probe(game, **{'linear_evaluation.trunk': 'listener'}))
+    each = {'linear_evaluation.per_class': (1,), 'linear_evaluation.data': ('several',)}
+    monkeypatch.setitem(data.SOURCES, 'several', lambda config: several(config, 16))
+    with pytest.raises(ValueError, match='means nothing for several, whose images have several'):
+        LinearEvaluation(probe(game, **each))
     with pytest.raises(ValueError, match='digits has features, not images'):
         LinearEvaluation(probe(game, **{'linear_evaluation.data': ('digits',)}))
     (tmp_path / 'config.json').write_text(json.dumps(tiny_config().to_dict()))
@@ -471,6 +479,34 @@ def test_the_valid_split_chooses_and_the_test_split_judges():
     assert values['top1'] > 0.95 and values['top1_valid'] < 0.05
     # Where valid wants no trust in features, the strength that gives them least is chosen.
     assert judge((1e-3, 30.0), valid=wrong)['l2'] == 30.0
+
+
+def test_each_amount_of_labels_is_a_column():
+    _, labels = separable(600)
+    task = make_task('x', source_of(**dict.fromkeys(IMAGES, {'class': labels})))
+    single = []
+
+    def judge(bank, task, rows, interval):
+        single.append((len(rows), interval))
+        return {'top1': len(rows) / 600, 'l2': 1.0}
+
+    state = SimpleNamespace(
+        _options=SimpleNamespace(shares=(0.5, 1), per_class=(1,), draws=2),
+        _config=SimpleNamespace(random_seed=0),
+        _views=lambda source: [('trunk', [{}])],
+        _judge=judge,
+    )
+    columns = LinearEvaluation._columns(state, 'x', task)
+    half = single[0][0]
+    assert abs(half - 300) <= 2
+    assert single == [(half, False)] * 2 + [(600, True)] + [(4, False)] * 2
+    found = {name: values['labelled_images'] for name, values in columns.items()}
+    assert found == {'x@50%': half, 'x@100%': 600, 'x@1/class': 4}
+    assert columns['x@100%']['top1_trunk'] == 1.0
+    assert columns['x@100%']['top1_chance'] == np.bincount(labels).max() / 600
+    assert list(with_columns({'step': 3, 'linear_evaluation': columns})) == [
+        *('step', 'x@1/class', 'x@50%', 'x@100%')
+    ]
 
 
 def test_one_fit_has_an_interval_and_several_have_an_error():

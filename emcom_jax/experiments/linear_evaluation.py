@@ -72,7 +72,11 @@ class LinearEvaluation:
         train = setting.source.splits['train']
         one = Split(_rows(train, 0, 1), {})
         self._sight = make_bank(one, 'float32', setting.standard()).sight
-        self._sources = list(self._load(setting))
+        self._tasks = {title: make_task(title, source) for title, source in self._load(setting)}
+        for title, task in self._tasks.items():
+            single = task.labels['train'].ndim == 1 or not options.per_class
+            sentence = f'means nothing for {title}, whose images have several classes: leave it out'
+            require(config, 'linear_evaluation.per_class', single, sentence)
 
     @classmethod
     def resolve(cls, config: ConfigDict) -> ConfigDict:
@@ -94,8 +98,8 @@ class LinearEvaluation:
         begun = time.time()
         self._steps, self._converged = 0, True
         columns: dict[str, Judged] = {}
-        for title, source in self._sources:
-            columns |= self._columns(title, make_task(title, source))
+        for title, task in self._tasks.items():
+            columns |= self._columns(title, task)
         return {
             'step': self._steps,
             'stopped': 'all classifiers converged' if self._converged else '',
@@ -165,21 +169,22 @@ class LinearEvaluation:
         """'source@share' -> values."""
         columns: dict[str, Judged] = {}
         labels = task.labels['train']
+        seed, amounts = self._config.random_seed, (*map(float, self._options.shares),)
         choices = {
-            amount: [
-                choose_labelled(labels, amount, self._config.random_seed, draw)
-                for draw in range(1 if amount == 1.0 else self._options.draws)
+            amount_in_words(amount): [
+                choose_labelled(labels, amount, seed, draw)
+                for draw in range(1 if amount_in_words(amount) == '100%' else self._options.draws)
             ]
-            for amount in (*map(float, self._options.shares), *self._options.per_class)
+            for amount in (*amounts, *self._options.per_class)
         }
         for name, replicas in self._views(task.source):
             banks = [jax.tree.map(jnp.asarray, features) for features in replicas]
-            for amount, draws in choices.items():
+            for known, draws in choices.items():
                 single = len(banks) * len(draws) == 1
                 repeats = [
                     [self._judge(bank, task, rows, single) for rows in draws] for bank in banks
                 ]
-                column = f'{title}@{amount_in_words(amount)}'
+                column = f'{title}@{known}'
                 values = columns.setdefault(column, _floor(task, draws))
                 values |= {_named(key, name): x for key, x in _over(repeats).items()}
                 measure = 'map' if labels.ndim == 2 else 'top1'

@@ -25,6 +25,12 @@ def make_report(run_dir: str | Path) -> Path:
 
 
 def with_columns(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """A summary whose dicts are the columns of a table: those of a linear evaluation, too."""
-    columns = dict(summary)
-    return columns | columns.pop('linear_evaluation', {})
+    """A summary whose dicts are the columns of a table: those of a linear evaluation, too, by
+    source and by the number of images whose labels are known."""
+    rest = dict(summary)
+    columns = rest.pop('linear_evaluation', {})
+
+    def place(name: str) -> tuple[str, float]:
+        return name.rpartition('@')[0], columns[name]['labelled_images']
+
+    return rest | {name: columns[name] for name in sorted(columns, key=place)}
