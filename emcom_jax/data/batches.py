@@ -94,8 +94,8 @@ def _rival(rivals: Partners, rows: Array, position: Array, key: Key, together: i
     start, size = rivals.start[rows], rivals.size[rows]
 
     def steps(key: Key, size: Array) -> Array:
-        """From the first to each, in the order of the group: drawn with replacement, sorted, and one
-        further apart."""
+        """From the first to each, in the order of the group: drawn with replacement, sorted, and
+        one further apart."""
         room = jnp.maximum(size - together, 0) + 1
         drawn = jax.random.randint(key, (together - 1,), 0, room)
         others = jnp.sort(drawn) + jnp.arange(1, together)
