@@ -174,7 +174,7 @@ def test_few_labels_are_of_all_classes_and_part_of_more():
 
 def source_of(name='tiny', **labels):
     splits = {
-        split: Split(np.zeros((len(next(iter(each.values()))), 8, 8, 3), np.uint8), each)
+        split: Split(np.zeros((len(next(iter(each.values()))), 16, 16, 3), np.uint8), each)
         for split, each in labels.items()
     }
     return Source(name, splits, {})
@@ -249,7 +249,7 @@ def test_the_trunk_of_the_first_agent_is_read_and_nothing_else(
     assert {path.split('/')[0] for path in paths} == {'trunk'}
     fresh = setting.game.init_listener if whose == 'listener' else setting.game.init_speaker
     fresh = setting.game.init_shared if whose == 'shared' else fresh
-    images = jnp.zeros((2, 8, 8, 3))
+    images = jnp.zeros((2, 16, 16, 3))
     batch = Batch(images, images, {}, jnp.arange(2), jnp.ones(2))
     wanted = jax.eval_shape(fresh, jax.random.key(0), batch).params
     assert {path for path in wanted if path.startswith('trunk')} == set(found.params)
@@ -461,18 +461,21 @@ def test_the_valid_split_chooses_and_the_test_split_judges():
     )
     bank = dict.fromkeys(('train', 'valid', 'test'), jnp.asarray(features))
 
-    def judge(strengths, **others):
+    def judge(strengths, steps=STEPS, **others):
         state = SimpleNamespace(
             _options=SimpleNamespace(l2=strengths),
-            _config=SimpleNamespace(training_steps=STEPS),
+            _config=SimpleNamespace(training_steps=steps),
             _steps=0,
             _converged=True,
         )
         task = found._replace(labels=found.labels | others)
-        return LinearEvaluation._judge(state, bank, task, np.arange(600), False)
+        values = LinearEvaluation._judge(state, bank, task, np.arange(600), False)
+        assert 1 < state._steps <= steps
+        return values | {'converged': state._converged}
 
     values = judge((1e-3, 30.0))
     assert values['l2'] == 1e-3 and values['top1'] == values['top1_valid'] > 0.95
+    assert values['converged'] and not judge((1e-3,), steps=2)['converged']
     assert judge((1e-6, 1e-7), valid=labels * 0 - 1)['l2'] == 1e-6  # The stronger of equals.
     wrong = (labels + 1) % CLASSES
     values = judge((1e-3,), valid=wrong)

@@ -102,7 +102,7 @@ class LinearEvaluation:
             columns |= self._columns(title, task)
         return {
             'step': self._steps,
-            'stopped': 'all classifiers converged' if self._converged else '',
+            'stopped': 'all classifiers that were chosen converged' if self._converged else '',
             'best_step': self._best_step,
             'wall_s': round(time.time() - begun, 1),
             'linear_evaluation': columns,
@@ -206,7 +206,6 @@ class LinearEvaluation:
             self._config.training_steps,
         )
         self._steps = max(self._steps, int(found.steps.max()))
-        self._converged &= bool(found.converged.all())
         best: Judged = {}
         for number, strength in enumerate(strengths):
             classifier = jax.tree.map(lambda leaf, n=number: leaf[n], found.classifier)
@@ -214,7 +213,8 @@ class LinearEvaluation:
             measure = next(iter(valid))
             if not best or valid[measure] > best[f'{measure}_valid']:
                 best = {f'{key}_valid': value for key, value in valid.items()}
-                best['l2'], chosen = strength, classifier
+                best['l2'], chosen, converged = strength, classifier, found.converged[number]
+        self._converged &= bool(converged)
         return _judge_on('test', chosen, bank, task, interval) | best
 
 
