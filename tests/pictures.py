@@ -20,11 +20,23 @@ from emcom_jax.optimizers import Optimizer, make_optimizer
 from emcom_jax.population import Optimizers, make_meetings
 from emcom_jax.runtime.checkpoints import Checkpointer
 from emcom_jax.runtime.files import strict, write_json
-from emcom_jax.types import Agent, Bank, Batch, Learner, Pair, Population, Source, Split
+from emcom_jax.types import (
+    Agent,
+    Array,
+    Bank,
+    Batch,
+    Learner,
+    Message,
+    Pair,
+    Population,
+    Source,
+    Split,
+)
 
 BATCH, VOCAB, SIDE, COUNT = 8, 5, 16, 24
 WIDTH, SPACE = 2, 4  # Of the trunk, which sees 8 WIDTH features; of the listener.
 
+KEY, STEP = jax.random.key(0), jnp.array(50)
 ROLES = ('speaker', 'listener', 'shared')
 TINY = {
     'training_steps': 100,
@@ -197,7 +209,7 @@ def step_of(
     def step(members: Population, batch: Batch) -> Any:
         if same:
             batch = batch._replace(listener_inputs=batch.speaker_inputs)
-        return update(jax.random.key(0), jnp.array(50), members, batch)
+        return update(KEY, STEP, members, batch)
 
     return members, batch, step
 
@@ -224,3 +236,32 @@ def run_of(path: Path, members: Population, config: ConfigDict) -> str:
     checkpointer.save()
     write_json(path / 'config.json', strict(config.to_dict()))
     return str(path)
+
+
+def play_of(
+    game: Game, pair: Pair, batch: Batch, params: Any = None, forced: Message | None = None
+) -> tuple[Array, Any]:
+    """(loss, (episode, pair with new states, terms)) of a play by a pair with these parameters."""
+    if params is not None:
+        changes = {
+            role: getattr(pair, role)._replace(params=own)
+            for role, own in zip(ROLES, params, strict=False)
+        }
+        if len(params) == 4:
+            changes['target'] = params[3]
+        pair = pair._replace(**changes)
+    episode, after = game.play(pair, KEY, batch, STEP, forced)
+    terms = game.terms(episode, KEY, batch, None)
+    loss = sum(term.coefficient * term.value.mean() for term in terms.values())
+    return loss, (episode, after, terms)
+
+
+def gradients_of(game: Game, pair: Pair, batch: Batch) -> tuple[Any, Any]:
+    """Of the loss with respect to speaker, listener, trunk and target; and what `play_of` tells."""
+    params = (pair.speaker.params, pair.listener.params, pair.shared.params, pair.target)
+    return jax.grad(lambda params: play_of(game, pair, batch, params), has_aux=True)(params)
+
+
+def cosines(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(x, axis=1)[:, None] * np.linalg.norm(y, axis=1)
+    return x @ y.T / norms
