@@ -228,7 +228,8 @@ def test_the_trunk_of_the_first_agent_is_read_and_nothing_else(
     recipe_of, changes, whose, monkeypatch
 ):
     config = recipe_of.get_config('debug')
-    config.update_from_flattened_dict(changes | {'listener.trunk.width': 4})
+    small = {'listener.trunk.width': 4, 'evaluation.noise_ladder': False}
+    config.update_from_flattened_dict(changes | small)
     each = {split: {'class': np.zeros(16, np.int32)} for split in ('train', 'valid', 'test')}
     setting = Setting(config, source_of('shapes', **each))
 

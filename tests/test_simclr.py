@@ -155,8 +155,10 @@ def pictures():
     # Coarse patterns, which differ more to a trunk than noise does.
     coarse = np.random.default_rng(0).integers(0, 256, (24, 2, 2, 3), np.uint8)
     images = coarse.repeat(8, axis=1).repeat(8, axis=2)
-    split = Split(images, {'class': np.arange(24, dtype=np.int32) % 3})
-    return Source('pictures', dict.fromkeys(('train', 'valid', 'test'), split), {'class': 3})
+    rows = np.arange(24, dtype=np.int32)
+    split = Split(images, {'class': rows % 3, 'object': rows // 2})
+    splits = dict.fromkeys(('train', 'valid', 'test'), split)
+    return Source('pictures', splits, {'class': 3, 'object': 12})
 
 
 @pytest.fixture(scope='module')
@@ -438,5 +440,5 @@ def test_groups_and_imitation_are_refused(pictures):
 def test_features_are_refused(pictures):
     split = Split(np.zeros((24, 4), np.float32), {'class': np.arange(24, dtype=np.int32) % 3})
     source = pictures._replace(splits=dict.fromkeys(pictures.splits, split))
-    with pytest.raises(ValueError, match="^game.name='simclr' sees images: pictures has features"):
+    with pytest.raises(ValueError, match="^game.views='augmented' needs images, and pictures has"):
         check(config_of(), source, num_devices=1)
