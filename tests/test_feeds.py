@@ -157,7 +157,7 @@ def test_only_what_is_too_large_is_streamed():
 
 
 def test_a_stream_that_was_stopped_goes_on_with_the_same_batches():
-    straight, resumed = Feed(setting()), Feed(setting())
+    straight, resumed = Feed(setting(), None), Feed(setting(), None)
     assert straight.streams
     banks = [straight.at(step) for step in range(5)]
     again = [resumed.at(step) for step in (3, 4, 0)]
@@ -198,7 +198,8 @@ def test_a_feed_shows_what_a_bank_shows():
 
 def test_a_feed_of_a_bank_shows_it_always(monkeypatch):
     monkeypatch.setitem(data.SOURCES, 'tiny', lambda config: SOURCE)
-    feed = Feed(Setting(config_of('shared')))
+    setting = Setting(config_of('shared'))
+    feed = Feed(setting, setting.bank('train'))
     assert not feed.streams and feed.at(0) is feed.at(9)
     assert feed.at(0).sight.inputs.shape == (jax.local_device_count(), COUNT, SIDE, SIDE, 3)
     feed.replace(bank_by())
