@@ -28,6 +28,7 @@ METRICS = (
     'distinct_messages',
     'normalized_mutual_information',
     'symbol_frequencies',
+    'representation_similarity',
 )
 
 SMALL = {

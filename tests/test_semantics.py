@@ -298,6 +298,19 @@ def test_symbol_ceiling_of_the_paper_and_at_its_ends():
 # --- representations ------------------------------------------------------------------------------
 
 
+def test_a_record_tells_how_alike_its_agents_see():
+    record = make_record()
+    assert metrics.compute(record, ['representation_similarity']) == {}
+    same = record._replace(listener_meanings=3 * record.meanings)
+    values = metrics.compute(same, ['representation_similarity'])
+    assert values['representation_similarity'] == pytest.approx(1)
+    other = np.random.default_rng(1).standard_normal((40, 9))
+    values = metrics.compute(
+        record._replace(listener_meanings=other), ['representation_similarity']
+    )
+    assert abs(values['representation_similarity']) < 0.3
+
+
 def test_representation_similarity_is_scipys():
     rng = np.random.default_rng(5)
     a, b = rng.standard_normal((50, 6)).astype(np.float32), rng.standard_normal((50, 3))

@@ -50,7 +50,10 @@ from emcom_jax.metrics.language import topographic_similarity, topographic_simil
 from emcom_jax.metrics.listening import listening_of
 from emcom_jax.metrics.noise import noise_of
 from emcom_jax.metrics.references import compare
-from emcom_jax.metrics.representations import representation_similarity
+from emcom_jax.metrics.representations import (
+    representation_similarity,
+    representation_similarity_of,
+)
 from emcom_jax.metrics.segmentation import branching_entropy, word_boundaries
 from emcom_jax.metrics.semantics import (
     expected_normalized_mutual_information,
@@ -99,6 +102,7 @@ METRICS: dict[str, Metric] = {
     'normalized_mutual_information': Metric(semantics.normalized_mutual_information_of, SYMBOLS),
     'wordnet_similarity': Metric(semantics.wordnet_similarity_of, SYMBOLS),
     'symbol_frequencies': Metric(semantics.symbol_frequencies_of, SYMBOLS),
+    'representation_similarity': Metric(representation_similarity_of, records.KINDS),
     'distinct_messages': Metric(information.distinct_messages_of, SYMBOLS),
     'abbreviation': Metric(abbreviation.abbreviation_of, SYMBOLS),
 }

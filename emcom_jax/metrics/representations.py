@@ -4,6 +4,7 @@ import numpy as np
 
 from emcom_jax.metrics import arguments
 from emcom_jax.metrics.distances import spearman_correlation
+from emcom_jax.types import EvalRecord
 
 # All pairs of this many are 8 million: 0.6 GB while they are ranked.
 MAX_EXAMPLES = 4_000
@@ -48,6 +49,15 @@ def representation_similarity(
         'representation_similarity_spearman': spearman,
         'representation_similarity_examples': float(len(chosen)),
     }
+
+
+def representation_similarity_of(
+    record: EvalRecord, max_examples: int = MAX_EXAMPLES, seed: int = 0
+) -> dict[str, float]:
+    """Of what the first speaker and the first listener make of images; else empty."""
+    if record.listener_meanings is None:
+        return {}
+    return representation_similarity(record.meanings, record.listener_meanings, max_examples, seed)
 
 
 def _similarities(representations: np.ndarray) -> np.ndarray:
