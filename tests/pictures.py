@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from emcom_jax import config as config_lib
 from emcom_jax import updates
-from emcom_jax.data.bank import make_bank
+from emcom_jax.data.bank import make_bank, standard_of
 from emcom_jax.data.batches import look_at
 from emcom_jax.experiments import trunks
 from emcom_jax.games import GAMES, Game
@@ -108,7 +108,7 @@ def game_of(sight: str, changes: Mapping[str, Any] | None = None, axis: str | No
 
 def bank_of(sight: str, partners: str | None = None, rivals: str | None = None) -> Bank:
     split = source_of(sight).splits['train']
-    return make_bank(split, 'float32', split, partners, rivals)
+    return make_bank(split, 'float32', standard_of(split), partners, rivals)
 
 
 def batch_of(bank: Bank, noise: float = 0.0) -> Batch:

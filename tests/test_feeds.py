@@ -13,7 +13,7 @@ from emcom_jax import data
 from emcom_jax.checks import check
 from emcom_jax.config import base
 from emcom_jax.data import bank as bank_lib
-from emcom_jax.data.bank import make_bank, make_feed
+from emcom_jax.data.bank import make_bank, make_feed, standard_of
 from emcom_jax.data.batches import draw_all, look_at
 from emcom_jax.data.stream import Stream
 from emcom_jax.evaluation.setting import Setting
@@ -67,7 +67,7 @@ def test_listeners_see_other_features_of_the_same_rows(files):
         assert split.listener_inputs.shape == (len(split.inputs), 6)
         np.testing.assert_allclose(split.listener_inputs[:, :3], 2 * split.inputs, rtol=1e-2)
     train = source.splits['train']
-    bank = make_bank(train, 'float32', train)
+    bank = make_bank(train, 'float32', standard_of(train))
     rows = jnp.array([5, 1, 7])
     batch = look_at(bank, rows, rows, KEY, 0.0)
     for seen, stored in (
@@ -143,7 +143,8 @@ def test_agents_are_made_for_what_they_see(files):
 
 def setting(**changes):
     config = config_of('shared', {'data.most_bytes': 100} | changes)
-    return SimpleNamespace(config=config, source=SOURCE, standard=lambda: SOURCE.splits['train'])
+    standard = standard_of(SOURCE.splits['train'])
+    return SimpleNamespace(config=config, source=SOURCE, standard=standard)
 
 
 def test_only_what_is_too_large_is_streamed():
@@ -174,11 +175,11 @@ def test_a_feed_shows_what_a_bank_shows():
     train = SOURCE.splits['train']
     with Stream(train.inputs, train.labels, BATCH, seed=0) as stream:
         read = next(stream)
-    make = make_feed(train, train)
+    make = make_feed(train, standard_of(train))
     one, two = make(read, 1), make(read, 2)
     assert two.sight.inputs.shape == (2, BATCH // 2, SIDE, SIDE, 3)
     assert two.labels['attributes'].shape == (2, BATCH // 2, 2)
-    whole = make_bank(train, 'float32', train)
+    whole = make_bank(train, 'float32', standard_of(train))
     kwargs = {'batch_size': BATCH, 'noise': 0.1}
     step = jnp.array(3)
     alone = draw_all(jax.tree.map(lambda x: x[0], one), KEY, step, axis_name=None, **kwargs)

@@ -26,7 +26,7 @@ from emcom_jax.experiments.linear_classifier import Classifier, fit, scores, sta
 from emcom_jax.experiments.linear_evaluation import LinearEvaluation
 from emcom_jax.experiments.population import PopulationExperiment
 from emcom_jax.metrics.ranking import among_first, average_precision
-from emcom_jax.report import with_columns
+from emcom_jax.report import columns_of
 from emcom_jax.runtime import run
 from emcom_jax.runtime.run_directory import RunDirectory, RunDirectoryError, open_run
 from emcom_jax.types import Batch, Source, Split
@@ -508,8 +508,8 @@ def test_each_amount_of_labels_is_a_column():
     assert found == {'x@50%': half, 'x@100%': 600, 'x@1/class': 4}
     assert columns['x@100%']['top1_trunk'] == 1.0
     assert columns['x@100%']['top1_chance'] == np.bincount(labels).max() / 600
-    assert list(with_columns({'step': 3, 'linear_evaluation': columns})) == [
-        *('step', 'x@1/class', 'x@50%', 'x@100%')
+    assert list(columns_of({'step': 3, 'linear_evaluation': columns})) == [
+        *('x@1/class', 'x@50%', 'x@100%')
     ]
 
 

@@ -10,7 +10,7 @@ from emcom_jax import channels, metrics
 from emcom_jax.checks.evaluation import check_evaluation
 from emcom_jax.data import noise
 from emcom_jax.data.augmentation import Augmentation
-from emcom_jax.data.bank import make_bank
+from emcom_jax.data.bank import make_bank, standard_of
 from emcom_jax.evaluation.evaluator import Evaluator
 from emcom_jax.evaluation.noise_ladder import NoiseLadder, look_at_rung
 from emcom_jax.metrics.accuracy import ratio_interval
@@ -71,7 +71,7 @@ def images_split(seed=0, side=S):
 
 SPLIT = images_split()
 # Normalised, with a listener that sees another image of the class, among those of the class.
-BANK = make_bank(SPLIT, 'float32', SPLIT, partners='class', rivals='class')
+BANK = make_bank(SPLIT, 'float32', standard_of(SPLIT), partners='class', rivals='class')
 
 
 def config_of(**changes):

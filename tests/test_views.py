@@ -10,7 +10,7 @@ import scipy.stats
 from pictures import COUNT, SIDE, bank_of, config_of, game_of, source_of
 
 from emcom_jax import data
-from emcom_jax.data.bank import group_by, make_bank, neighbourhoods
+from emcom_jax.data.bank import Standard, group_by, make_bank, neighbourhoods, standard_of
 from emcom_jax.data.batches import draw, look_at, make_augmentation
 from emcom_jax.evaluation.judging import Judge, in_groups
 from emcom_jax.evaluation.setting import Setting
@@ -91,11 +91,12 @@ def test_augmentation_is_of_the_config():
 def test_images_are_shown_less_their_mean_over_their_deviation():
     train = SOURCE.splits['train']
     pixels = train.inputs.reshape(-1, 3) / 255
-    batch = look_at(make_bank(train, 'float32', train), ROWS, ROWS, KEY, 0.0)
+    batch = look_at(make_bank(train, 'float32', standard_of(train)), ROWS, ROWS, KEY, 0.0)
     wanted = (train.inputs / 255 - pixels.mean(0)) / pixels.std(0)
     np.testing.assert_allclose(batch.speaker_inputs, wanted, rtol=1e-4, atol=1e-4)
     known = ((0.5, 0.4, 0.3), (0.2, 0.1, 0.4))
-    batch = look_at(make_bank(train, 'float32', known), ROWS, ROWS, KEY, 0.0)
+    standard = Standard(tuple(np.array(values, np.float32) for values in known))
+    batch = look_at(make_bank(train, 'float32', standard), ROWS, ROWS, KEY, 0.0)
     wanted = (train.inputs / 255 - known[0]) / known[1]
     np.testing.assert_allclose(batch.speaker_inputs, wanted, rtol=1e-4, atol=1e-4)
 

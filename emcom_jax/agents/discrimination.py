@@ -16,10 +16,10 @@ from emcom_jax import channels
 from emcom_jax.agents import sequence
 from emcom_jax.agents.networks import learned_temperature
 from emcom_jax.agents.normalization import BatchNorm
+from emcom_jax.agents.sequence import Shapes
 from emcom_jax.agents.vision import make_trunk
 from emcom_jax.types import Array, Guess, Message, Utterance
 
-Shapes = dict[str, tuple[int, ...]]  # label name -> (n,) of a class, or (A, n) of attributes.
 See = Callable[[Array, bool], Array]  # (images or features, is_training) -> features [B, D].
 
 

@@ -1,8 +1,5 @@
 """Batch norm, of feature maps and of logits."""
 
-import functools
-from collections.abc import Callable
-
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -58,15 +55,18 @@ class BatchNorm(hk.Module):
         """Mean [D], variance [D] and number of the values in each channel, over all devices."""
         axes, number = tuple(range(y.ndim - 1)), y.size // y.shape[-1]
         # Parameters are made outside the mapped function, where its axis has no name.
-        share: Callable[[Array], Array] = lambda value: value  # noqa: E731
-        if self._axis_name is not None and not hk.running_init():
-            share = functools.partial(jax.lax.pmean, axis_name=self._axis_name)
-            number *= jax.lax.axis_size(self._axis_name)
+        axis = None if hk.running_init() else self._axis_name
+        if axis is not None:
+            number *= jax.lax.axis_size(axis)
         if number < 2 and not hk.running_init():
             raise ValueError(
                 f'batch norm {self.module_name} trains on a single value a channel, shape '
                 f'{y.shape}: give it a larger batch or larger images'
             )
+
+        def share(value: Array) -> Array:
+            return value if axis is None else jax.lax.pmean(value, axis)
+
         mean = share(jnp.mean(y, axes))
         # Not the mean square less the squared mean: float32 loses a small variance to that.
         centred = y - mean.reshape((1,) * len(axes) + mean.shape)

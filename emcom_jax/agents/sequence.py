@@ -13,6 +13,8 @@ from emcom_jax.agents import recurrence
 from emcom_jax.agents.networks import learned_temperature, make_core, make_torso
 from emcom_jax.types import Array, Guess, Message, Tree, Utterance
 
+Shapes = dict[str, tuple[int, ...]]  # label name -> (n,) of a class, or (A, n) of attributes.
+
 HEADS = {
     'policy': (False, False),  # name -> (has a value head, has a dueling Q head)
     'policy_value': (True, False),
@@ -140,7 +142,7 @@ class Listener(hk.Module):
     labels it names the referent: one classifier for a class, one for each attribute.
     """
 
-    def __init__(self, config: ConfigDict, channel: ConfigDict, labels: dict[str, tuple[int, ...]]):
+    def __init__(self, config: ConfigDict, channel: ConfigDict, labels: Shapes):
         """labels: name -> (n,) for a class of n values or (A, n) for attributes; maybe empty."""
         super().__init__(name='listener')
         self._labels = labels

@@ -1,14 +1,14 @@
 """A split on the device."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from emcom_jax.types import Bank, Partners, Sight, Source, Split
 
-Channels = tuple[tuple[float, ...], tuple[float, ...]]  # Means and deviations.
+Scaling = tuple[np.ndarray, np.ndarray]  # What is subtracted and what divides, each [D] float32.
 
 _VALUES = 2**27  # Of a memory map, read at a time.
 PIXEL = 255  # The largest value of an image as stored.
@@ -16,18 +16,39 @@ _SAMPLE = 4096  # Images, whose mean and deviation stand for those of all.
 NEIGHBOURS = 32  # At most, in a group of those nearest to each other.
 
 
+class Standard(NamedTuple):
+    """How what is stored becomes what is seen; of images, by channel.
+
+    listeners: of what listeners see, where that is something else.
+    """
+
+    speakers: Scaling
+    listeners: Scaling | None = None
+
+
+def standard_of(split: Split) -> Standard:
+    """Makes of a split (the training split) the standard by which each feature (of images: each
+    channel) has mean 0 and deviation 1 there; one that hardly varies is divided by a tenth of the
+    average deviation."""
+
+    def scaling(inputs: Any) -> Scaling:
+        mean, deviation = _moments(inputs)
+        return mean, np.maximum(deviation, 0.1 * max(deviation.mean(), 1e-6))
+
+    heard = split.listener_inputs
+    return Standard(scaling(split.inputs), None if heard is None else scaling(heard))
+
+
 def make_bank(
     split: Split,
     dtype: str,
-    standard: Split | Channels | None = None,
+    standard: Standard | None = None,
     partners: str | None = None,
     rivals: str | None = None,
 ) -> Bank:
     """Puts a split on the default device: features [N, D] as `dtype`, images as they are.
 
-    standard: if given (the training split), agents see each feature (of images: each channel) less
-        its mean there, over its standard deviation there; a feature that hardly varies is divided
-        by a tenth of the average. Or of images, these means and deviations of the channels.
+    standard: how agents see it; None: as it is stored.
     partners: the label of which listeners see another example with the same value than the speaker.
     rivals: the label of which examples with the same value are distractors of each other, or
         'neighbours' for those nearest in what speakers see.
@@ -36,17 +57,12 @@ def make_bank(
       ValueError: the dtype cannot hold the features, or there is no such label.
     """
     labels = {name: jnp.asarray(values) for name, values in split.labels.items()}
-    own: Any = standard
-    others: Any = standard
-    if isinstance(standard, Split):
-        own, others = standard.inputs, standard.listener_inputs
-    heard = None
-    if split.listener_inputs is not None:
-        heard = _make_sight(split.listener_inputs, dtype, others)
+    own, others = (None, None) if standard is None else standard
+    heard = split.listener_inputs
     return Bank(
         sight=_make_sight(split.inputs, dtype, own),
         labels=labels,
-        listener_sight=heard,
+        listener_sight=None if heard is None else _make_sight(heard, dtype, others),
         partners=None if partners is None else group_by(split.labels[partners]),
         rivals=None if rivals is None else group_by(_rivals(split, rivals)),
     )
@@ -85,26 +101,20 @@ def neighbourhoods(points: np.ndarray, size: int) -> np.ndarray:
     return labels
 
 
-def _make_sight(inputs: Any, dtype: str, standard: Any) -> Sight:
+def _make_sight(inputs: Any, dtype: str, scaling: Scaling | None) -> Sight:
     inputs = np.asarray(inputs)  # Decodes images.
     if inputs.ndim == 2:
         with np.errstate(over='ignore'):
             inputs = inputs.astype(dtype, copy=False)
         if not all(np.isfinite(block).all() for block in _blocks(inputs)):
             raise ValueError(f'data.dtype={dtype!r} cannot hold all features: use float32')
-    return Sight(*map(jnp.asarray, (inputs, *_units(inputs, standard))))
+    return Sight(*map(jnp.asarray, (inputs, *_units(inputs, scaling))))
 
 
-def _units(inputs: Any, standard: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _units(inputs: Any, scaling: Scaling | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Deviation, shift and scale of a `Sight`."""
     _, deviation = _moments(inputs)
-    if standard is None:
-        return deviation, np.zeros_like(deviation), np.ones_like(deviation)
-    if isinstance(standard, tuple):
-        shift, scale = (np.array(values, np.float32) for values in standard)
-        return deviation, shift, scale
-    shift, scale = _moments(standard)
-    return deviation, shift, np.maximum(scale, 0.1 * max(scale.mean(), 1e-6))
+    return deviation, *(scaling or (np.zeros_like(deviation), np.ones_like(deviation)))
 
 
 def is_streamed(config: Any, source: Source) -> bool:
@@ -114,20 +124,19 @@ def is_streamed(config: Any, source: Source) -> bool:
 
 
 def make_feed(
-    split: Split, standard: Split | Channels | None
+    split: Split, standard: Standard | None
 ) -> Callable[[Mapping[str, np.ndarray], int], Bank]:
     """Makes the function that makes of a batch of a `Stream` the banks of `devices` devices, leaves
     [devices, ...], each with its part of the images; for `draw_all`."""
-    own = standard.inputs if isinstance(standard, Split) else standard
-    units = _units(split.inputs, own)
+    units = _units(split.inputs, None if standard is None else standard.speakers)
 
     def bank(batch: Mapping[str, np.ndarray], devices: int) -> Bank:
-        def parts(values: np.ndarray) -> np.ndarray:
+        def parts(values: np.ndarray) -> Any:
             return values.reshape(devices, -1, *values.shape[1:])
 
         labels = {name: parts(batch[name]) for name in split.labels}
-        same = (np.repeat(unit[None], devices, axis=0) for unit in units)
-        return Bank(Sight(parts(batch['images']), *same), labels)  # type: ignore[arg-type]
+        same: Any = (np.repeat(unit[None], devices, axis=0) for unit in units)
+        return Bank(Sight(parts(batch['images']), *same), labels)
 
     return bank
 

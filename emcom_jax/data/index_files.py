@@ -43,7 +43,7 @@ def indexed(
         arrays = make()
         temporary = path.with_name(path.name + '.tmp')
         with open(temporary, 'wb') as file:  # Given a path, NumPy would append '.npz'.
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+            np.savez_compressed(file, allow_pickle=False, **arrays)
         os.replace(temporary, path)
     return arrays
 

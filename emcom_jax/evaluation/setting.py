@@ -1,22 +1,24 @@
 """What the config of a run is about, data and game, and the agents that the run has trained."""
 
+import functools
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from emcom_jax import data
 from emcom_jax.architectures import combinations, has_groups, spans
 from emcom_jax.checks import check
 from emcom_jax.data.augmentation import IMAGENET, PLAIN
-from emcom_jax.data.bank import Channels, make_bank, partner_label, rival_label
+from emcom_jax.data.bank import Standard, make_bank, partner_label, rival_label, standard_of
 from emcom_jax.data.batches import look_at
 from emcom_jax.games import AXIS, GAMES, Game, Games
 from emcom_jax.runtime.checkpoints import read_checkpoint
 from emcom_jax.runtime.run_directory import RunDirectory
 from emcom_jax.tables import look_up
-from emcom_jax.types import Agent, Bank, Batch, Key, Sight, Source, Split, Tree
+from emcom_jax.types import Agent, Bank, Batch, Key, Sight, Source, Tree
 
 CHANNELS = {'imagenet': IMAGENET, 'plain': PLAIN}
 
@@ -55,16 +57,18 @@ class Setting:
         chosen = look_up((source or self.source).splits, split, 'split')
         game = self.config.game
         dtype, labels = self.config.data.dtype, (partner_label(game), rival_label(game))
-        return make_bank(chosen, dtype, self.standard(), *labels)
+        return make_bank(chosen, dtype, self.standard, *labels)
 
-    def standard(self) -> Split | Channels | None:
-        """What is subtracted from what is seen, and divided by; see `make_bank`."""
+    @functools.cached_property
+    def standard(self) -> Standard | None:
+        """How agents see what is stored, of whatever split; see `make_bank`."""
         config = self.config.data
         if not config.standardize:
             return None
         if config.channels == 'own' or self.source.splits['train'].inputs.ndim == 2:
-            return self.source.splits['train']
-        return look_up(CHANNELS, config.channels, 'data.channels')
+            return standard_of(self.source.splits['train'])
+        mean, deviation = look_up(CHANNELS, config.channels, 'data.channels')
+        return Standard((np.array(mean, np.float32), np.array(deviation, np.float32)))
 
     def shapes(self) -> dict[str, Tree]:
         """The stacks of 'speakers' [S, ...] and 'listeners' [L, ...], and a 'shared' trunk if there

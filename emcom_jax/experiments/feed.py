@@ -29,7 +29,7 @@ class Feed:
             jax.process_count(),
             config.data.workers,
         )
-        self._make = make_feed(split, setting.standard())
+        self._make = make_feed(split, setting.standard)
 
     def at(self, step: int) -> Bank:
         """What the call that begins at a step reads, leaves [local devices, ...]."""

@@ -71,7 +71,7 @@ class LinearEvaluation:
         # Images of any source are shifted and scaled as the run's own.
         train = setting.source.splits['train']
         one = Split(_rows(train, 0, 1), {})
-        self._sight = make_bank(one, 'float32', setting.standard()).sight
+        self._sight = make_bank(one, 'float32', setting.standard).sight
         self._tasks = {title: make_task(title, source) for title, source in self._load(setting)}
         for title, task in self._tasks.items():
             single = task.labels['train'].ndim == 1 or not options.per_class

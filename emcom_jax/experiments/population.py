@@ -1,6 +1,7 @@
 """Training a population under jaxline: data-parallel over the local devices, everything that
 repeats inside one compiled call."""
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -162,7 +163,8 @@ class PopulationExperiment(AbstractExperiment):
         # At step 0 nothing that was written counts: the validation there is made again.
         run.begin(state.global_step or -1)
         saved = time.time()
-        with run.watch(state.global_step) as (progress, preemption):
+        watch = run.watch(state.global_step)
+        with contextlib.closing(self._feed), watch as (progress, preemption):
             if state.global_step == 0:
                 self._validate(0, progress.print)
             else:

@@ -6,8 +6,8 @@ from ml_collections import ConfigDict
 from emcom_jax.agents.discrimination import Listener, See, Speaker, blind, make_sight
 from emcom_jax.agents.vision import check_trunk
 from emcom_jax.config import get, require
-from emcom_jax.games import referential
 from emcom_jax.games.referential import Agents, ReferentialGame
+from emcom_jax.games.referential_check import check_message
 from emcom_jax.types import Source
 
 
@@ -43,7 +43,7 @@ def make(config: ConfigDict, source: Source, axis_name: str | None = None) -> Re
 
 def check(config: ConfigDict, source: Source) -> None:
     """Refuses settings that do not fit together; raises ValueError with one sentence."""
-    referential.check(config, source)
+    check_message(config)
     memory = config.loss.listener.memory
     fits = memory == 0 or (config.channel.length == 1 and config.loss.listener.name == 'info_nce')
     sentence = "must be 0 unless channel.length=1 and loss.listener.name='info_nce'"

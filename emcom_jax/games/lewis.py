@@ -5,8 +5,8 @@ from ml_collections import ConfigDict
 
 from emcom_jax.agents.sequence import Listener, Speaker
 from emcom_jax.config import require
-from emcom_jax.games import referential
 from emcom_jax.games.referential import Agents, ReferentialGame
+from emcom_jax.games.referential_check import check_message
 from emcom_jax.types import Source
 
 
@@ -22,7 +22,7 @@ def make(config: ConfigDict, source: Source, axis_name: str | None = None) -> Re
 
 def check(config: ConfigDict, source: Source) -> None:
     """Refuses settings that do not fit together; raises ValueError with one sentence."""
-    referential.check(config, source)
+    check_message(config)
     features = source.splits['train'].inputs.ndim == 2
     sentence = "sees features, not the images of {!r}: choose 'discrimination'"
     require(config, 'game.name', features, sentence.format(source.name))

@@ -24,13 +24,14 @@ def make_report(run_dir: str | Path) -> Path:
     return page.make(Path(run_dir)).path
 
 
-def with_columns(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """A summary whose dicts are the columns of a table: those of a linear evaluation, too, by
-    source and by the number of images whose labels are known."""
-    rest = dict(summary)
-    columns = rest.pop('linear_evaluation', {})
+def columns_of(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The columns of the table of a summary: its splits, and those of a linear evaluation, by
+    source and by the number of images whose labels are known. The noise ladder has its own."""
+    apart = ('linear_evaluation', 'noise')
+    splits = {k: v for k, v in summary.items() if isinstance(v, dict) and k not in apart}
+    linear = summary.get('linear_evaluation', {})
 
     def place(name: str) -> tuple[str, float]:
-        return name.rpartition('@')[0], columns[name]['labelled_images']
+        return name.rpartition('@')[0], linear[name]['labelled_images']
 
-    return rest | {name: columns[name] for name in sorted(columns, key=place)}
+    return splits | {name: linear[name] for name in sorted(linear, key=place)}

@@ -15,6 +15,7 @@ from emcom_jax import config as config_lib
 from emcom_jax.architectures import kinds
 from emcom_jax.metrics import compute, records
 from emcom_jax.report import (
+    columns_of,
     corpus,
     curves,
     languages,
@@ -24,7 +25,6 @@ from emcom_jax.report import (
     noise,
     symbols,
     usage,
-    with_columns,
 )
 from emcom_jax.runtime.files import read_json, replace_text, strict, write_json
 from emcom_jax.runtime.run_directory import RunDirectory, RunDirectoryError, flatten, tuples
@@ -250,12 +250,7 @@ def _records(run: RunDirectory, splits: Sequence[str], shown: int | None) -> dic
 def _table(summary: Mapping[str, Any]) -> dict[str, Any]:
     """The values of the summary: 'splits', and 'rows' of (name, chance, ceiling, a text for each
     split); 'bounded' is whether any has a ceiling."""
-    columns = with_columns(summary)
-    splits = {
-        name: values
-        for name, values in columns.items()
-        if isinstance(values, dict) and name != 'noise'
-    }
+    splits = columns_of(summary)
     ceilings = {str(count): value for count, value in _ceilings(summary).items()}
     names = dict.fromkeys(name for values in splits.values() for name in values)
     rows = []

@@ -13,7 +13,7 @@ from jaxline.experiment import AbstractExperiment
 from ml_collections import ConfigDict
 
 from emcom_jax.metrics import noise, records
-from emcom_jax.report import make_report, with_columns
+from emcom_jax.report import columns_of, make_report
 from emcom_jax.runtime import flags
 from emcom_jax.runtime.checkpoints import Checkpointer
 from emcom_jax.runtime.devices import prepare_jaxline
@@ -223,19 +223,16 @@ _ONLY_IN_REPORT = ('guess_change', 'accuracy_intact', 'intervention_examples')
 
 def show(summary: dict[str, Any]) -> None:
     """Prints the single values of each split as a table, intervals beside what they belong to."""
-    summary = with_columns(summary)
-    splits = [
-        name for name, values in summary.items() if isinstance(values, dict) and name != 'noise'
-    ]
+    splits = columns_of(summary)
     # Splits of different sizes have different numbers of candidates.
     names = [
         name
-        for name, value in {k: v for split in splits for k, v in summary[split].items()}.items()
+        for name, value in {k: v for split in splits.values() for k, v in split.items()}.items()
         if not isinstance(value, list)
         and not name.endswith('_se')
         and not name.startswith((*_ONLY_IN_REPORT, *_BOUNDS))
     ]
-    bounds = {name: _bounds(summary, splits, name) for name in names}
+    bounds = {name: _bounds(splits, name) for name in names}
     bounded = any(map(any, bounds.values()))
     step = summary.get('best_step', summary['step'])
     width = max(map(len, names))
@@ -243,8 +240,7 @@ def show(summary: dict[str, Any]) -> None:
     print(f'\n{f"step {step}":{width}}{limits}' + ''.join(f'  {split:>22}' for split in splits))
     for name in names:
         cells = ['  {:>6}  {:>7}'.format(*bounds[name])] if bounded else []
-        for split in splits:
-            cells.append(f'  {_cell(summary[split], name):>22}')
+        cells += [f'  {_cell(values, name):>22}' for values in splits.values()]
         print(f'{name:{width}}' + ''.join(cells))
     print()
     if 'noise' in summary:
@@ -275,10 +271,10 @@ def _cell(values: dict[str, Any], name: str) -> str:
     return cell
 
 
-def _bounds(summary: dict[str, Any], splits: list[str], name: str) -> tuple[str, str]:
+def _bounds(splits: dict[str, dict[str, Any]], name: str) -> tuple[str, str]:
     """Chance and ceiling of an accuracy, where they are known."""
     kind, _, count = name.partition('@')
-    known = {key: value for split in splits for key, value in summary[split].items()}
+    known = {key: value for split in splits.values() for key, value in split.items()}
     if kind != 'accuracy' or f'accuracy_chance@{count}' not in known:
         return '', ''
     chance, ceiling = (known[f'{bound}@{count}'] for bound in _BOUNDS)
