@@ -34,12 +34,15 @@ def command(
     ]
 
 
-# Compiling is most of a short run.
+# Compiling is most of a short run; what one process has compiled, the next one reads.
 ENVIRONMENT = {
     **os.environ,
     'PYTHONPATH': str(ROOT),
     'JAX_PLATFORMS': 'cpu',
     'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
+    'JAX_COMPILATION_CACHE_DIR': str(ROOT / '.pytest_cache' / 'compiled'),
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+    'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
 }
 
 

@@ -25,6 +25,7 @@ from emcom_jax.experiments.feed import Feed
 from emcom_jax.experiments.validation import Validation
 from emcom_jax.games import AXIS
 from emcom_jax.optimizers import make_optimizer
+from emcom_jax.runtime import pod
 from emcom_jax.runtime.devices import bcast_local_devices, first
 from emcom_jax.runtime.run import Preempted, Run
 from emcom_jax.runtime.run_directory import RunDirectory
@@ -190,14 +191,15 @@ class PopulationExperiment(AbstractExperiment):
                 due = step % ours.save_checkpoint_interval == 0
                 if ours.interval_type == 'secs':
                     due = time.time() - saved >= ours.save_checkpoint_interval
-                if due or improved or last or self.stopped or preemption.requested:
+                signal = preemption.asked()
+                if due or improved or last or self.stopped or signal:
                     # The lines of this step come first: what is saved has been written.
                     for action in periodic_actions:
                         action.wait_to_finish()
                     run.checkpointer.save()
                     saved = time.time()
-                if preemption.requested and not (last or self.stopped):
-                    raise Preempted(preemption.requested, step)
+                if signal and not (last or self.stopped):
+                    raise Preempted(signal, step)
 
     # --- evaluation ---
 
@@ -228,7 +230,7 @@ class PopulationExperiment(AbstractExperiment):
         """Validates, and shows it; returns whether this is the best so far."""
         values = self.evaluate_on('valid', step, validates=True)
         self._run.log(step, 'valid', values)
-        value = self._validation.read(values)
+        value = pod.agreed(self._validation.read(values))
         show(f'valid  step {step}: {self._validation.metric} {value:.3f}')
         if step == 0:  # An untrained population is no result.
             if self._config.from_run is None:

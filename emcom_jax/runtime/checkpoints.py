@@ -91,6 +91,7 @@ class Checkpointer:
 
     def restore_path(self, ckpt_series: str = 'latest') -> str | None:
         """Returns the directory of the checkpoint that `restore` would take, or None."""
+        self._manager.reload()  # Another process of a pod may have saved.
         step = _find_step(self._manager, 'best' if self._read_only else ckpt_series)
         return None if step is None else str(self._directory / str(step))
 

@@ -27,6 +27,11 @@ MODE = flags.DEFINE_enum(
     ['train', 'eval_valid', 'eval_test', 'eval_test_official', 'eval_ood'],
     'Train, or evaluate the checkpoint of a run on one split.',
 )
+DISTRIBUTED = flags.DEFINE_string(
+    'distributed',
+    None,
+    'Be one of several processes: auto, or HOST:PORT,PROCESSES,INDEX.',
+)
 
 HELP = """\
 Trains a population of speakers and listeners, then evaluates it on the test split.
@@ -47,6 +52,9 @@ Flags:
     --jaxline_mode=MODE       train (default): train, or resume where the run was stopped;
                               eval_valid, eval_test (eval_ood, eval_test_official, where the
                               data has such a split): evaluate the run's best checkpoint
+    --distributed=HOW         be one of several processes that make one run, on a pod or cluster:
+                              auto (what Cloud TPU, SLURM, Open MPI or Kubernetes say), or
+                              HOST:PORT,PROCESSES,INDEX of the first process's address
     --help, --helpfull        this text; all flags of all libraries
 
 A run is a directory, --config.run_dir, by default runs/RECIPE[-VARIANT]. The same command again

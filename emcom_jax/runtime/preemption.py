@@ -4,6 +4,8 @@ import signal
 from types import FrameType
 from typing import Any, Self
 
+from emcom_jax.runtime import pod
+
 
 class Preemption:
     """While entered, SIGTERM and the first Ctrl-C only set `requested`; a second Ctrl-C interrupts.
@@ -16,6 +18,11 @@ class Preemption:
     def __init__(self) -> None:
         self.requested: str | None = None
         self._previous: dict[signal.Signals, Any] = {}
+
+    def asked(self) -> str | None:
+        """`requested` of any process of a pod; all must call this at the same places."""
+        number = pod.anyone(signal.Signals[self.requested] if self.requested else 0)
+        return signal.Signals(number).name if number else None
 
     def __enter__(self) -> Self:
         for number in (signal.SIGTERM, signal.SIGINT):

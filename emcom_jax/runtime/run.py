@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-import jax
 import numpy as np
 from jaxline import train as jaxline_train
 from jaxline.experiment import AbstractExperiment
@@ -14,7 +13,7 @@ from ml_collections import ConfigDict
 
 from emcom_jax.metrics import noise, records
 from emcom_jax.report import columns_of, make_report
-from emcom_jax.runtime import flags
+from emcom_jax.runtime import flags, pod
 from emcom_jax.runtime.checkpoints import Checkpointer
 from emcom_jax.runtime.devices import prepare_jaxline
 from emcom_jax.runtime.files import write_arrays, write_json
@@ -41,7 +40,7 @@ class Run:
         self.directory = directory
         self._config = config
         # Of the processes of a pod, the first one writes.
-        self._writes = mode == 'train' and jax.process_index() == 0
+        self._writes = mode == 'train' and pod.is_chief()
         self.writer = None
         if self._writes:
             self.writer = Writer(directory.metrics, directory.tensorboard)
@@ -84,7 +83,7 @@ class Run:
         """Saves a record for metrics and reports; the last one of training stays, and a one-off
         evaluation makes only one that is missing."""
         path = self.directory.record(record.split, self._number(replica))
-        if self._writes or (jax.process_index() == 0 and not path.exists()):
+        if self._writes or (pod.is_chief() and not path.exists()):
             path.parent.mkdir(exist_ok=True)
             records.save(record, path)
 
@@ -126,15 +125,17 @@ def train(experiment_class: type[AbstractExperiment], config: ConfigDict, run: R
     step, experiment = state.global_step, made[0]
     stopped = experiment.stopped
     # All that was trained is saved; from here on the experiment holds the best agents.
+    pod.wait('saved')
     run.checkpointer.restore('best')
     summary = {'step': step, 'best_step': state.global_step, 'stopped': stopped}
     with Preemption() as preemption:
         for split in experiment.splits:
             summary[split] = experiment.evaluate_on(split, state.global_step)
-            if preemption.requested:
-                raise Preempted(preemption.requested, step)
+            if signal := preemption.asked():
+                raise Preempted(signal, step)
             if split not in ('train', 'valid'):  # Lines of these are of training.
                 run.log(state.global_step, split, summary[split])
+    pod.wait('evaluated')  # It may read records.
     summary |= experiment.conclude()
     if run.writer is not None:
         summary['wall_s'] = round(run.writer.seconds(), 1)
@@ -152,7 +153,7 @@ def evaluate(
 
         def write_scalars(self, global_step: int, scalars: dict) -> None:
             values.update(step=global_step, **{mode.removeprefix('eval_'): scalars})
-            if jax.process_index() == 0:
+            if pod.is_chief():
                 how = config.evaluation.to_dict()
                 run.directory.add_evaluation(values | {'evaluation': how})
 
@@ -183,7 +184,7 @@ def start(
     mode: str,
 ) -> None:
     """Does what one command line asks for, and prints what came of it."""
-    chief = jax.process_index() == 0
+    chief = pod.is_chief()
     trains = issubclass(experiment_class, AbstractExperiment)
     if mode != 'train' and not trains:
         raise ValueError(
@@ -191,6 +192,7 @@ def start(
             'evaluates as it is: leave it out'
         )
     directory = open_run(config, config_path, train=mode == 'train', chief=chief)
+    pod.wait('opened')
     if mode != 'train':
         show(evaluate(experiment_class, config, Run(config, directory, mode), mode))
         return
