@@ -58,8 +58,9 @@ def _push_paint(style: Style, strokes: Strokes) -> tuple[Array, tuple[Strokes, A
     blank = jnp.ones((batch, style.height, style.width), strokes.vertices.dtype)
 
     def put(memory: Any, stroke: tuple[Array, Strokes]) -> tuple[Any, None]:
-        number, (*shape, colour) = stroke
-        return composition.put(memory, number, _bare(style, *shape), colour), None
+        number, (vertices, sigma2, gate, colour) = stroke
+        bare = _bare(style, vertices, sigma2, gate)
+        return composition.put(memory, number, bare, colour), None
 
     start = composition.start(blank, channels)
     memory, _ = jax.lax.scan(put, start, (_numbers(strokes), strokes))
@@ -71,10 +72,11 @@ def _pull_paint(style: Style, residuals: tuple[Strokes, Any], cotangent: Array) 
     strokes, memory = residuals
 
     def take(back: Any, stroke: tuple[Array, Strokes]) -> tuple[Any, Strokes]:
-        number, (*shape, colour) = stroke
-        bare, pull = jax.vjp(partial(_bare, style), *shape)
+        number, (vertices, sigma2, gate, colour) = stroke
+        bare, pull = jax.vjp(partial(_bare, style), vertices, sigma2, gate)
         back, of_bare, of_colour = composition.take(back, number, bare, colour)
-        return back, Strokes(*pull(of_bare), of_colour)
+        of_vertices, of_sigma2, of_gate = pull(of_bare)
+        return back, Strokes(of_vertices, of_sigma2, of_gate, of_colour)
 
     back = composition.turn(memory, cotangent)
     _, gradient = jax.lax.scan(take, back, (_numbers(strokes), strokes), reverse=True)
