@@ -96,7 +96,8 @@ def _bare(style: Style, vertices: Array, sigma2: Array, gate: Array) -> Array:
     rows = jnp.linspace(-1, 1, style.height, dtype=vertices.dtype)[None, :, None]
     columns = jnp.linspace(-1, 1, style.width, dtype=vertices.dtype)[None, None]
     d2 = polyline_distance2(vertices, rows, columns)
-    sigma2, gate = sigma2[:, None, None], gate[:, None, None]
+    # As products with ones, whose gradients are too: see `sum_pixels`.
+    sigma2, gate = (jnp.einsum('b,hw->bhw', x, jnp.ones_like(d2[0])) for x in (sigma2, gate))
     return (1 - gate) + gate * BARE[style.ink](d2 / sigma2)
 
 
@@ -163,7 +164,7 @@ def _put_over(memory: tuple[Array, ...], number: Array, bare: Array, colour: Arr
     seen = jnp.where(passed == number, light, 0)
     canvas = canvas + (seen * (1 - bare))[..., None] * colour[:, None, None]
     through = (passed == number) & (light * bare > negligible(bare))
-    return canvas, passed + through, jnp.where(through, light * bare, light)
+    return canvas, passed + through.astype(passed.dtype), jnp.where(through, light * bare, light)
 
 
 def _take_over(memory: tuple[Array, ...], number: Array, bare: Array, colour: Array) -> Any:
@@ -173,7 +174,7 @@ def _take_over(memory: tuple[Array, ...], number: Array, bare: Array, colour: Ar
     seen = jnp.where(number <= passed, light, 0)
     alpha, colour = 1 - bare, colour[:, None, None]
     of_bare = seen * jnp.sum(cotangent * (behind - colour), axis=-1)
-    of_colour = jnp.sum((seen * alpha)[..., None] * cotangent, axis=(1, 2))
+    of_colour = jnp.einsum('bhw,bhwk->bk', seen * alpha, cotangent)
     behind = alpha[..., None] * colour + bare[..., None] * behind
     return (behind, passed, light, cotangent), of_bare, of_colour
 

@@ -212,7 +212,8 @@ def at_once(composition, ink, arrays):
     if composition == 'soft_or':
         return raster.soft_or(alpha)
     if composition == 'max':
-        return alpha.max(1)
+        first = alpha.argmax(1, keepdims=True)  # Of equals, where `max` would share the gradient.
+        return jnp.take_along_axis(alpha, first, 1)[:, 0]
     bare = 1 - raster.soft_or(alpha)[..., None]
     return raster.over(alpha, arrays['colours']) + bare * arrays['background'][None, None, None]
 
@@ -331,7 +332,7 @@ def test_a_stroke_without_length_is_a_point_that_pulls_at_its_start():
     weight = jnp.ones((1, 1, 4, 3))
     as_line, (of_line,) = pulled(lambda x: raster.line_distance2(x, grid), weight, lines)
     as_point, (of_point,) = pulled(lambda x: raster.point_distance2(x, grid), weight, point)
-    by_hand = ((grid - point[0]) ** 2).sum(-1)
+    by_hand = ((grid - point) ** 2).sum(-1)
     np.testing.assert_allclose(as_point[0, 0], by_hand, rtol=1e-5)
     np.testing.assert_array_equal(as_line, as_point)
     np.testing.assert_allclose(of_line[:, :, 0], of_point, rtol=1e-5)
