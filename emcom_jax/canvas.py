@@ -97,7 +97,8 @@ def _bare(style: Style, vertices: Array, sigma2: Array, gate: Array) -> Array:
     columns = jnp.linspace(-1, 1, style.width, dtype=vertices.dtype)[None, None]
     d2 = polyline_distance2(vertices, rows, columns)
     # As products with ones, whose gradients are too: see `sum_pixels`.
-    sigma2, gate = (jnp.einsum('b,hw->bhw', x, jnp.ones_like(d2[0])) for x in (sigma2, gate))
+    spread = partial(jnp.einsum, 'hw,b->bhw', jnp.ones_like(d2[0]), precision='highest')
+    sigma2, gate = spread(sigma2), spread(gate)
     return (1 - gate) + gate * BARE[style.ink](d2 / sigma2)
 
 
@@ -174,7 +175,7 @@ def _take_over(memory: tuple[Array, ...], number: Array, bare: Array, colour: Ar
     seen = jnp.where(number <= passed, light, 0)
     alpha, colour = 1 - bare, colour[:, None, None]
     of_bare = seen * jnp.sum(cotangent * (behind - colour), axis=-1)
-    of_colour = jnp.einsum('bhw,bhwk->bk', seen * alpha, cotangent)
+    of_colour = jnp.einsum('bhw,bhwk->bk', seen * alpha, cotangent, precision='highest')
     behind = alpha[..., None] * colour + bare[..., None] * behind
     return (behind, passed, light, cotangent), of_bare, of_colour
 

@@ -15,7 +15,8 @@ def quadratic_bezier(params: Array, t: Array) -> Array:
     """`(1-t)^2 p_0 + 2 t (1-t) p_1 + t^2 p_2`, [..., 3, 2] and [T] in [0, 1] -> [..., T, 2]."""
     chex.assert_axis_dimension(params, -2, 3)
     s = 1 - t
-    return jnp.einsum('pt,...pd->...td', jnp.stack([s * s, 2 * s * t, t * t]), params)
+    weights = jnp.stack([s * s, 2 * s * t, t * t])
+    return jnp.einsum('pt,...pd->...td', weights, params, precision='highest')
 
 
 def cubic_bezier(params: Array, t: Array) -> Array:
@@ -24,7 +25,7 @@ def cubic_bezier(params: Array, t: Array) -> Array:
     chex.assert_axis_dimension(params, -2, 4)
     s = 1 - t
     weights = jnp.stack([s * s * s, 3 * s * s * t, 3 * s * t * t, t * t * t])
-    return jnp.einsum('pt,...pd->...td', weights, params)
+    return jnp.einsum('pt,...pd->...td', weights, params, precision='highest')
 
 
 def catmull_rom(params: Array, t: Array, alpha: float = 0.5) -> Array:
@@ -200,9 +201,10 @@ def _from_segment(
 
 
 def sum_pixels(image: Array) -> Array:
-    """[B, H, W] -> [B]. As a product with ones: on CPUs XLA's sum is far slower."""
+    """[B, H, W] -> [B]. As a product with ones: on CPUs XLA's sum is far slower. Products are
+    asked for in full precision, which accelerators do not give by themselves."""
     ones = jnp.ones(image.shape[-1], image.dtype)
-    return jnp.sum(image @ ones, axis=-1)
+    return jnp.sum(jnp.matmul(image, ones, precision='highest'), axis=-1)
 
 
 def negligible(x: Array) -> float:
