@@ -23,7 +23,7 @@ from emcom_jax.evaluation.setting import Setting, read_agents
 from emcom_jax.experiments import trunks
 from emcom_jax.experiments.feed import Feed
 from emcom_jax.experiments.validation import Validation
-from emcom_jax.games import AXIS
+from emcom_jax.games import AXIS, is_frozen
 from emcom_jax.optimizers import make_optimizer
 from emcom_jax.runtime.devices import bcast_local_devices, first
 from emcom_jax.runtime.run import Preempted, Run
@@ -64,8 +64,7 @@ class PopulationExperiment(AbstractExperiment):
         # The split of which agents see two examples before training.
         self._shown = 'valid' if is_streamed(config, self._setting.source) else 'train'
         frozen = {
-            'speaker': config.loss.speaker.name == 'none',
-            'listener': config.population.listener_learns == (),
+            **{role: is_frozen(config, role) for role in ('speaker', 'listener')},
             'shared': not self._game.trunk_learns,
         }
         optimizers = {

@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 from emcom_jax.agents.discrimination import Listener, See, Speaker, blind, make_sight
 from emcom_jax.agents.vision import check_trunk
 from emcom_jax.config import get, require
+from emcom_jax.games.base import is_frozen
 from emcom_jax.games.referential import Agents, ReferentialGame
 from emcom_jax.games.referential_check import check_message
 from emcom_jax.types import Source
@@ -23,7 +24,7 @@ def make(config: ConfigDict, source: Source, axis_name: str | None = None) -> Re
         return make_sight(role, axis_name) if sees_images and not shared else blind
 
     # What one role sees with must not change while that role stays as it is.
-    stays = config.loss.speaker.name == 'none' or config.population.listener_learns == ()
+    stays = any(is_frozen(config, role) for role in ('speaker', 'listener'))
     agents = Agents(
         speaker=lambda: Speaker(config.speaker, config.channel, sight(config.speaker), axis_name),
         listener=lambda labels: Listener(
