@@ -305,7 +305,8 @@ class EvalRecord(NamedTuple):
     vote: [Q, S, N] float32 in [0, 1], the same share when all listeners decide together, by the
         mean of their probabilities.
     listener_meanings: [N, D'] float32, of images, what the first listener makes of them; else None.
-    images: [M, h, w, 3] uint8, the first M of the referents made small, if they are images.
+    images: [M, h, w, 3] uint8, a random sample of the referents made small, if they are images.
+    image_rows: [M] int, which referents those are, in their order; None without images.
     synsets: label name -> the WordNet name of each of its values; empty where they are not known.
     """
 
@@ -324,6 +325,7 @@ class EvalRecord(NamedTuple):
     vote: np.ndarray
     listener_meanings: np.ndarray | None = None
     images: np.ndarray | None = None
+    image_rows: np.ndarray | None = None
     synsets: dict[str, tuple[str, ...]] = {}
 
 
