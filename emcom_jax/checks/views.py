@@ -48,10 +48,10 @@ def check_views(config: ConfigDict, source: Source, num_devices: int) -> None:
         fits = group.together >= 2 and local % group.together == 0
         sentence = f'must be at least 2 and divide the batch of a device, which is {local}'
         require(config, 'game.together', fits, sentence)
-    judged = ('random', 'hard')
+    judged = ('random', 'hard', 'context')
     require(
         config, 'evaluation.distractors', config.evaluation.distractors in judged, one_of(*judged)
     )
     sentence = "must be 'random' while game.distractors is: there are no groups"
-    easy = hard or config.evaluation.distractors == 'random'
+    easy = hard or config.evaluation.distractors != 'hard'
     require(config, 'evaluation.distractors', easy, sentence)

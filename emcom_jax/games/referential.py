@@ -204,7 +204,8 @@ class ReferentialGame:
         return self._listener_loss.function(guess, batch, self._loss.listener, key, axis_name)
 
     def scores(self, prediction: Array, candidates: Array) -> Array:
-        return losses.cosine_scores(prediction, candidates, self._loss.listener.temperature)
+        temperature = self._loss.listener.temperature
+        return self._listener_loss.scores(prediction, candidates, temperature)
 
     def say_greedy(self, speaker: Agent, batch: Batch) -> Message:
         _, greedy, _, _ = self._speaker.apply
