@@ -127,16 +127,25 @@ def make_feed(
     split: Split, standard: Standard | None
 ) -> Callable[[Mapping[str, np.ndarray], int], Bank]:
     """Makes the function that makes of a batch of a `Stream` the banks of `devices` devices, leaves
-    [devices, ...], each with its part of the images; for `draw_all`."""
-    units = _units(split.inputs, None if standard is None else standard.speakers)
+    [devices, ...], each with its part of the images, or of features in their place; for
+    `draw_all`."""
+    own, others = (None, None) if standard is None else standard
+    heard, units = split.listener_inputs, _units(split.inputs, own)
+    units_heard = None if heard is None else _units(heard, others)
 
     def bank(batch: Mapping[str, np.ndarray], devices: int) -> Bank:
         def parts(values: np.ndarray) -> Any:
             return values.reshape(devices, -1, *values.shape[1:])
 
+        def sight(inputs: np.ndarray, units: Any) -> Sight:
+            same: Any = (np.repeat(unit[None], devices, axis=0) for unit in units)
+            return Sight(parts(inputs), *same)
+
         labels = {name: parts(batch[name]) for name in split.labels}
-        same: Any = (np.repeat(unit[None], devices, axis=0) for unit in units)
-        return Bank(Sight(parts(batch['images']), *same), labels)
+        seen = sight(batch['images'], units)
+        if heard is None:
+            return Bank(seen, labels)
+        return Bank(seen, labels, sight(np.asarray(heard[batch['rows']]), units_heard))
 
     return bank
 

@@ -169,9 +169,14 @@ class PopulationExperiment(AbstractExperiment):
             else:
                 progress.print(f'going on from step {state.global_step}')
             members = first(self._population)  # With the trunk that was restored, if any.
-            if trunks.sees_once(ours, self._game, self._setting.source, members):
-                bank = first(self._feed.at(0))
-                self._feed.replace(trunks.seen_once(ours, self._game, members, bank))
+            if trunks.sees_once(ours, self._game, members):
+                if self._feed.streams:
+                    folder = run.directory.features
+                    split = trunks.seen_in_files(self._setting, members, folder)
+                    self._feed.replace_split(split)
+                else:
+                    bank = first(self._feed.at(0))
+                    self._feed.replace(trunks.seen_once(ours, self._game, members, bank))
             del members
             while state.global_step < ours.training_steps and not self.stopped:
                 count = self._steps_until_something(state.global_step)
