@@ -51,7 +51,7 @@ class Judge:
             return jnp.argsort(context_order(len(rows)))  # All apart: that order it is.
         if self._config.distractors == 'random' or bank.rivals is None:
             return None
-        return bank.rivals.start[rows]
+        return bank.rivals.group[rows]
 
     def __call__(self, guess: Guess, bank: Bank, counts: tuple[int, ...], key: Key) -> Judged:
         if not self._game.has_candidates:
