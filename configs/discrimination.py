@@ -12,6 +12,7 @@ visual processor emerging on the side), NeurIPS 2021.
     same_class       the listener sees another example of the class
     separate         a trunk for each agent
     wordnet          WNSim besides nMI; needs WordNet
+    lazaridou2017    an older architecture: games of two candidates, both of which the speaker sees
     photos           crops of nine photographs
     imagenet         the paper's recipe: ResNet-50, 2,048 symbols, 16 x 128 images, LARS, 100 epochs
 
@@ -90,6 +91,30 @@ IMAGENET = {
     **_optimizers(name='lars', learning_rate=2.4, weight_decay=1e-5, momentum=0.9),
 }
 
+# Lazaridou, Peysakhovich & Baroni, Multi-agent cooperation and the emergence of (natural) language,
+# ICLR 2017: games of two, 50 dimensions, 20 filters, 100 symbols, learnt from success alone.
+GAMES_OF_TWO = {
+    'loss.listener.num_distractors': 1,
+    'evaluation.distractors': 'context',
+    'evaluation.num_candidates': (2,),
+    'evaluation.redraws': 1,
+    'evaluation.best_metric': 'accuracy@2',
+}
+LAZARIDOU = {
+    'game.views': 'same',
+    'channel.kind': 'categorical',
+    'channel.vocab_size': 100,
+    'speaker.context': 'informed',  # informed | agnostic
+    'speaker.embed_size': 50,
+    'speaker.hidden_size': 20,
+    'speaker.head': 'policy_value',
+    'listener.projection_sizes': (50,),
+    'loss.speaker.name': 'reinforce',
+    'loss.listener.name': 'in_context',
+    'loss.listener.temperature': 1.0,
+    **GAMES_OF_TWO,
+}
+
 VARIANTS = {
     'small': SMALL,
     'no_augmentation': {'game.views': 'same'},
@@ -103,6 +128,7 @@ VARIANTS = {
         'listener.trunk.max_pool': True,
     },
     'wordnet': {'evaluation.metrics': (*METRICS, 'wordnet_similarity')},
+    'lazaridou2017': LAZARIDOU,
     'photos': {'data.name': 'photos'},
     'imagenet': IMAGENET,
     'debug': {
@@ -129,4 +155,7 @@ VARIANTS = {
 
 
 def get_config(variant: str = '') -> ConfigDict:
-    return config_lib.recipe(f'small,{variant}' if variant else 'small', VARIANTS)
+    config = config_lib.recipe(f'small,{variant}' if variant else 'small', VARIANTS)
+    if 'lazaridou2017' in variant.split(','):  # As many candidates as speakers see, in debug too.
+        config.update_from_flattened_dict(GAMES_OF_TWO)
+    return config

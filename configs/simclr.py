@@ -32,7 +32,7 @@ SMALL = {
     'speaker.trunk.name': 'resnet10',
     'speaker.trunk.width': 16,
     'speaker.trunk.stem': 'small',
-    'speaker.trunk.max_pool': False,
+    'speaker.trunk.max_pool': True,
     'listener.projection_sizes': (256,),
     'loss.speaker.name': 'none',
     'loss.speaker.entropy': 0.0,
@@ -45,6 +45,7 @@ SMALL = {
     'evaluation.num_candidates': (16, 128),
     'evaluation.batch_size': 256,
     'evaluation.metrics': ('accuracy', 'message_entropy', 'distinct_messages'),
+    'evaluation.noise_ladder': True,
 }
 
 # As configs/discrimination.py:imagenet; 100 epochs of 1,281,167 images.
@@ -67,6 +68,7 @@ IMAGENET = {
     'optimizer.shared.weight_decay': 1e-5,
     'optimizer.shared.momentum': 0.9,
     'evaluation.every': 5000,
+    'evaluation.noise_images': 384 * 128,
 }
 
 VARIANTS = {
@@ -91,6 +93,7 @@ VARIANTS = {
         'evaluation.num_candidates': (4,),
         'evaluation.redraws': 2,
         'evaluation.batch_size': 8,
+        'evaluation.noise_images': 8,
         'evaluation.best_metric': 'accuracy@4',
     },
 }

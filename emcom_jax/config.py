@@ -180,6 +180,9 @@ def _base() -> ConfigDict:
     config.speaker = {
         'torso': 'identity',  # identity | mlp
         'torso_sizes': (256,),
+        # discrimination: it sees the distractors, too: agnostic | informed (in embed_size
+        # dimensions, with hidden_size filters) of Lazaridou et al. 2017; None: the target alone.
+        'context': placeholder(str),
         **_core(),
         'head': 'policy_value',  # policy | policy_value | policy_q_value
         'head_sizes': (),  # Hidden layers of every head.
@@ -204,7 +207,8 @@ def _base() -> ConfigDict:
             'length_cost_power': 0.0,  # ... times the accuracy to this power: lazy once understood.
         },
         'listener': {
-            'name': 'info_nce',  # info_nce | nt_xent | classification | multi_classification
+            # info_nce | nt_xent | in_context | classification | multi_classification
+            'name': 'info_nce',
             'num_distractors': placeholder(int),  # None: all others of the batch.
             'memory': 0,  # discrimination: candidates of earlier steps that are distractors, too.
             'temperature': 0.1,
@@ -254,7 +258,8 @@ def _base() -> ConfigDict:
     config.evaluation = {
         'every': 500,  # Steps between validations; 0: only at the end.
         'num_candidates': (16, 128),
-        'distractors': 'random',  # random | hard: those of game.distractors.
+        # random | hard: those of game.distractors | context: those that speakers see.
+        'distractors': 'random',
         'redraws': 5,  # Draws of candidates that an accuracy is averaged over.
         'batch_size': 1024,
         'metrics': (

@@ -14,6 +14,15 @@ def example_keys(key: Key, index: Array) -> Key:
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
 
 
+def games_of(size: int, count: int) -> Array:
+    """Divides range(size) into games of `count` candidates that follow each other: of each example
+    its game, int32 [size, count], itself first and the others as they follow, around. The last game
+    is filled up with the first examples."""
+    row = jnp.arange(size)[:, None]
+    first = row // count * count
+    return (first + (row - first + jnp.arange(count)[None]) % count) % size
+
+
 def permuted(key: Key, position: Array, size: int) -> Array:
     """Returns elements of a random permutation of `range(size)` without making the permutation.
 

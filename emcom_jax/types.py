@@ -66,17 +66,20 @@ class Source(NamedTuple):
 
 
 class Partners(NamedTuple):
-    """Examples in the order of their groups, such as those of one class.
+    """Which examples go together: those of one group, such as a class, or with each those that are
+    nearest to it.
 
-    order: [N] int32, the rows, group after group.
-    place: [N] int32, where in that order each row stands.
-    start, size: [N] int32, where the group of each row begins in that order, and how many it has.
+    order: [M] int32, rows, one company after another (M is N if they are groups).
+    place: [N] int32, where in that order each row stands in its own company.
+    start, size: [N] int32, where the company of each row begins in that order, and how many it has.
+    group: [N] int32, a division of all examples into groups, by number.
     """
 
     order: Array
     place: Array
     start: Array
     size: Array
+    group: Array
 
 
 class Sight(NamedTuple):
@@ -102,8 +105,7 @@ class Bank(NamedTuple):
     listener_sight: what listeners see where that is something else, else None.
     partners: of which other examples the listener sees one in place of the speaker's, or None where
         both see the same.
-    rivals: groups of examples that are hard to tell apart, or None where all distractors are drawn
-        alike.
+    rivals: which examples are hard to tell apart, or None where all distractors are drawn alike.
     """
 
     sight: Sight
@@ -305,7 +307,8 @@ class EvalRecord(NamedTuple):
     vote: [Q, S, N] float32 in [0, 1], the same share when all listeners decide together, by the
         mean of their probabilities.
     listener_meanings: [N, D'] float32, of images, what the first listener makes of them; else None.
-    images: [M, h, w, 3] uint8, the first M of the referents made small, if they are images.
+    images: [M, h, w, 3] uint8, a random sample of the referents made small, if they are images.
+    image_rows: [M] int, which referents those are, in their order; None without images.
     synsets: label name -> the WordNet name of each of its values; empty where they are not known.
     """
 
@@ -324,6 +327,7 @@ class EvalRecord(NamedTuple):
     vote: np.ndarray
     listener_meanings: np.ndarray | None = None
     images: np.ndarray | None = None
+    image_rows: np.ndarray | None = None
     synsets: dict[str, tuple[str, ...]] = {}
 
 

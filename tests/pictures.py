@@ -15,7 +15,7 @@ from emcom_jax import updates
 from emcom_jax.data.bank import make_bank, standard_of
 from emcom_jax.data.batches import look_at
 from emcom_jax.experiments import trunks
-from emcom_jax.games import GAMES, Game
+from emcom_jax.games import GAMES, Game, is_frozen
 from emcom_jax.optimizers import Optimizer, make_optimizer
 from emcom_jax.population import Optimizers, make_meetings
 from emcom_jax.runtime.checkpoints import Checkpointer
@@ -143,8 +143,8 @@ def optimizers_of(sight: str, changes: Mapping[str, Any] | None = None) -> Optim
     """Those that an experiment makes of the config: none for who is frozen."""
     config = config_of(sight, changes)
     frozen = (
-        config.loss.speaker.name == 'none',
-        config.population.listener_learns == (),
+        is_frozen(config, 'speaker'),
+        is_frozen(config, 'listener'),
         not game_of(sight, changes).trunk_learns,
     )
     return Optimizers(

@@ -476,6 +476,9 @@ def test_normalize():
         {'blur_sigma': (2.0, 1.0)},
         {'jitter': (0.8, 0.8, 0.8, 0.6)},
         {'jitter': (-0.1, 0.8, 0.8, 0.2)},
+        {'jitter': (0.8, 0.8, 0.2)},
+        {'crop_scale': (0.5,)},
+        {'blur_sigma': (0.1, float('nan'))},
     ],
 )
 def test_wrong_settings_are_refused_by_name(wrong):

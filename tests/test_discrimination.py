@@ -232,6 +232,30 @@ def test_a_trunk_that_stays_sees_by_its_running_averages(who):
     assert all(moved) if who == 'nobody' else not any(moved)
 
 
+@pytest.mark.parametrize('who', ['listener', 'nobody'])
+@pytest.mark.parametrize('sight', ['shared', 'own'])
+def test_a_frozen_listener_hears_by_running_averages(sight, who):
+    """As in evaluation; one that learns hears by the averages of the batch."""
+    game = game_of(sight, FROZEN.get(who, ({},))[0])
+    batch = batch_of(bank_of(sight))
+    pair = pair_of(game, batch)
+
+    @jax.jit
+    def both(pair, batch):
+        features = game.look(pair.shared, batch)
+        said = game.say_greedy(pair.speaker, features)
+        heard = game.hear_greedy(pair.listener, KEY, features, said, 0.0)
+        episode, after = game.play(pair, KEY, batch, STEP, said)
+        return heard.candidates, episode.guess.candidates, after.listener
+
+    stored, played, after = both(pair, batch)
+    if who == 'listener':
+        np.testing.assert_allclose(played, stored, rtol=1e-5, atol=1e-5)
+        chex.assert_trees_all_equal(after, pair.listener)
+    else:
+        assert np.abs(played - stored).max() > 0.1
+
+
 def test_frozen_trunks_of_agents_stay_with_their_statistics():
     members, batch, step = step_of('own', {'speaker.trunk.frozen': True})
     after, scalars = jax.jit(step)(members, batch)

@@ -14,7 +14,7 @@ from emcom_jax.data.bank import make_bank, standard_of
 from emcom_jax.evaluation.evaluator import Evaluator
 from emcom_jax.evaluation.noise_ladder import NoiseLadder, look_at_rung
 from emcom_jax.metrics.accuracy import ratio_interval
-from emcom_jax.metrics.noise import rungs
+from emcom_jax.metrics.noise import RATIO, rungs
 from emcom_jax.report import noise as pictures
 from emcom_jax.runtime import run
 from emcom_jax.types import Agent, Guess, Learner, NoiseRecord, Population, Source, Split
@@ -264,6 +264,8 @@ def test_the_printed_table_has_bounds_and_noise(capsys):
     bounds = {'accuracy_chance@8': 0.125, 'accuracy_ceiling@8': 0.947}
     run.show({'step': 7, 'test': test | bounds, 'noise': noisy})
     table, ladder = capsys.readouterr().out.strip().split('\n\n')
+    ladder, _, about = ladder.rpartition('\n')
+    assert about == RATIO
     rows = {line.split()[0]: line.split()[1:] for line in table.splitlines()}
     assert rows['step'] == ['7', 'chance', 'ceiling', 'test']
     assert rows['accuracy@8'] == ['0.125', '0.947', '0.500', '[0.400,', '0.600]']

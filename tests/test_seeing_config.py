@@ -16,6 +16,21 @@ REFUSED = [
     ('shared', {'game.views': 'mirrored'}, 'same, augmented, viewpoint, same_class'),
     ('features', {'game.views': 'augmented'}, 'needs images, and tiny has features'),
     ('shared', {'evaluation.augment': True}, "no effect without game.views='augmented'"),
+    *(
+        ('shared', {'game.views': 'augmented', f'game.augmentation.{key}': value}, sentence)
+        for key, value, sentence in (
+            ('crop_scale', (0.0, 1.0), 'two shares above 0, up to 1'),
+            ('crop_scale', (0.2,), 'two shares above 0, up to 1'),
+            ('crop_ratio', (2.0, 1.0), 'two ratios above 0'),
+            ('flip', -0.1, 'a probability, 0 to 1'),
+            ('jitter', (0.8, 0.8, 0.8), 'four strengths'),
+            ('jitter', (0.8, 0.8, 0.8, 0.6), 'at most 0.5'),
+            ('jitter_rate', 1.1, 'a probability, 0 to 1'),
+            ('greyscale', 2.0, 'a probability, 0 to 1'),
+            ('blur', 1.5, 'a probability, 0 to 1'),
+            ('blur_sigma', (-1.0, 2.0), 'numbers of pixels, from 0 up'),
+        )
+    ),
     ('shared', {'data.channels': 'rgb'}, 'own, imagenet, plain'),
     ('shared', {'game.distractors': 'family'}, 'random, neighbours, class, object'),
     ('shared', {'game.distractors': 'class', 'game.together': 3}, 'divide the batch .* is 8'),
@@ -94,6 +109,15 @@ def test_what_is_impossible_is_refused_by_key_and_value(sight, changes, sentence
         ('shared', WEIGHTS | {'updates.reset.every': 5}),  # It resets no trunk.
         ('shared', WEIGHTS | {'updates.generations.every': 5}),
         ('shared', {'data.most_bytes': 100, 'game.views': 'augmented'}),
+        # A crop that is not made.
+        (
+            'shared',
+            {
+                'game.views': 'augmented',
+                'game.augmentation.crop': False,
+                'game.augmentation.crop_scale': (0.0, 0.0),
+            },
+        ),
         ('features', {'game.distractors': 'neighbours', 'evaluation.distractors': 'hard'}),
         ('own', {'game.views': 'same_class', 'population.execution': 'unroll'}),
     ],

@@ -13,12 +13,14 @@ import pytest
 import scipy.special
 from ml_collections import ConfigDict
 
+from configs import discrimination
 from configs import simclr as recipe
 from emcom_jax import losses, updates
 from emcom_jax.agents.vision import make_trunk
 from emcom_jax.checks import check
 from emcom_jax.data.bank import make_bank
 from emcom_jax.data.batches import draw, look_at
+from emcom_jax.evaluation import noise_ladder
 from emcom_jax.evaluation.evaluator import Evaluator
 from emcom_jax.games import GAMES
 from emcom_jax.optimizers import make_optimizer
@@ -269,6 +271,28 @@ def test_in_evaluation_the_most_active_unit_is_said_and_understood_by_what_follo
     own = -np.diag(scipy.special.log_softmax(scores, 1))
     np.testing.assert_allclose(record.loss[0, 0, 0], own, rtol=1e-3, atol=1e-3)
     np.testing.assert_array_equal(record.correct[0, 0, 0] > 0, scores.argmax(1) == np.arange(24))
+
+
+def test_on_the_noise_ladder_it_plays_as_on_images(trained, pictures, bank, monkeypatch):
+    """What listeners see is how well symbols fit, not the layer that speakers see."""
+    monkeypatch.setattr(noise_ladder, 'LADDER', {'as_it_is': lambda key, images: images})
+    monkeypatch.setattr(noise_ladder, 'FROM_IMAGES', ('as_it_is',))
+    config = config_of({'evaluation.noise_images': len(bank.inputs)})
+    game = GAMES['simclr'].make(config, pictures)
+    climbed = noise_ladder.NoiseLadder(game, config)(trained[1], bank, seed=0)
+    record = Evaluator(game, config)(trained[1], bank, 'valid', 3, seed=0)
+    assert climbed.num_candidates == record.num_candidates
+    np.testing.assert_allclose(climbed.correct['as_it_is'], record.correct, atol=1e-6)
+    assert record.correct.std() > 0
+
+
+@pytest.mark.parametrize('variant', ['', 'imagenet', 'debug'])
+def test_data_trunk_and_steps_are_those_of_the_discrimination_game(variant):
+    ours, theirs = recipe.get_config(variant), discrimination.get_config(variant)
+    assert ours.data == theirs.data and ours.speaker.trunk == theirs.speaker.trunk
+    assert ours.training_steps == theirs.training_steps
+    for key in ('noise_ladder', 'noise_images', 'num_candidates', 'every'):
+        assert ours.evaluation[key] == theirs.evaluation[key], key
 
 
 @pytest.fixture(scope='module')

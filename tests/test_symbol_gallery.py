@@ -23,8 +23,9 @@ SAID_OOD = np.array([7, 9, 3, 7, 9, 9, 9, 9])
 
 def one_symbol(said=SAID, classes=CLASSES, split='valid', kept=None) -> EvalRecord:
     """Image n is of the grey 10 n, and understood by the first of two listeners alone; a second
-    speaker says the same of all."""
+    speaker says the same of all. `kept`: of which the record has images; None: of all."""
     count = len(said)
+    rows = np.arange(count) if kept is None else np.array(kept)
     record = make_record(speakers=2, listeners=2, examples=count, candidates=(2, 4))
     correct = np.zeros((2, 2, 2, count), np.float32)
     correct[:, :, 0] = 1
@@ -37,11 +38,13 @@ def one_symbol(said=SAID, classes=CLASSES, split='valid', kept=None) -> EvalReco
         labels={'class': classes.astype(np.int32)},
         synsets={'class': NAMES},
         correct=correct,
-        images=np.broadcast_to(grey[:, None, None, None], (count, 8, 8, 3))[:kept],
+        images=np.broadcast_to(grey[rows, None, None, None], (len(rows), 8, 8, 3)),
+        image_rows=rows,
     )
 
 
 OOD = one_symbol(SAID_OOD, np.full(8, 3), 'ood')
+BOTH = (one_symbol(), OOD)
 
 
 def texts(figure):
@@ -105,12 +108,12 @@ def test_what_a_record_has_not_is_left_out():
     figure = symbols.gallery(one_symbol()._replace(labels={}))
     assert not any('class' in line or 'dog' in line for line in texts(figure))
     # Images that were not kept: all is counted, but not shown.
-    figure = symbols.gallery(one_symbol(kept=5))
-    assert [numbers(row) for row in shown(figure)] == [[0, 2, 4], [1], [3]]
+    figure = symbols.gallery(one_symbol(kept=[2, 4, 5, 7, 11]))
+    assert [numbers(row) for row in shown(figure)] == [[2, 4, 7], [5], [11]]
     assert '6×, 50.0%; accuracy 0.50' in texts(figure)
     assert not figure.axes[0].images[5:]
     assert (
-        not symbols.gallery(one_symbol()._replace(images=None), OOD._replace(images=None))
+        not symbols.gallery(*(each._replace(images=None, image_rows=None) for each in BOTH))
         .axes[0]
         .images
     )
@@ -128,6 +131,25 @@ def test_the_general_gallery_names_classes_by_their_nouns():
     lines = texts(messages.gallery(one_symbol()._replace(synsets={})))
     assert '1' in lines and 'fire engine' not in lines
     assert messages.noun('dog.n.01') == 'dog' and messages.noun('n02084071') == 'n02084071'
+
+
+def test_with_wordnet_ids_are_nouns(small_wordnet):
+    ids = [f'n{small_wordnet[name]:08}' for name in ('dog.n.02', 'bus.n.01', 'cat.n.01')]
+    record = one_symbol()._replace(synsets={'class': (*ids, 'n00000001')})
+    lines = texts(symbols.gallery(record))
+    assert {'bus 83%', 'dog 17%', 'cat 100%'} <= set(lines)
+    assert 'n00000001 100%' in lines  # Which that WordNet does not have.
+    assert 'bus' in texts(messages.gallery(record))
+
+
+def test_the_general_gallery_shows_the_images_that_were_kept():
+    """Image n is of the grey 10 n, which the lightest kept makes a share of."""
+    kept = [2, 4, 5, 7, 11]
+    figure = messages.gallery(one_symbol(kept=kept))
+    greys = [float(image.get_array()[0, 0, 0]) for image in figure.axes[0].images]
+    first = np.round(np.array(greys) * 90 + 20).astype(int) // 10
+    # Of 7, of 3 and of 5; another speaker says the same of all.
+    assert [*map(int, first)] == [2, 4, 7, 5, 11, *kept]
 
 
 # --- frequencies ----------------------------------------------------------------------------------

@@ -197,7 +197,7 @@ ONE_FROZEN = {'speaker.trunk.frozen': True}
         ('shared', ONE_FROZEN | {'game.views': 'augmented'}, 1, True, False),
         ('shared', ONE_FROZEN | {'game.views': 'same_class'}, 1, True, True),
         ('shared', ONE_FROZEN | {'game.input_noise': 0.1}, 1, True, False),
-        ('shared', ONE_FROZEN | {'data.most_bytes': 100}, 1, True, False),
+        ('shared', ONE_FROZEN | {'data.most_bytes': 100}, 1, True, True),
         ('shared', ONE_FROZEN | {'updates.reset.every': 5}, 1, True, True),
         ('own', BOTH_FROZEN, 1, True, True),
         ('own', BOTH_FROZEN, 1, False, False),
@@ -222,7 +222,7 @@ def test_what_stays_alike_is_seen_once(sight, changes, replicas, alike, once):
         stack = stack._replace(
             **{role: learner._replace(agent=learner.agent._replace(params=changed))}
         )
-    assert trunks.sees_once(config_of(sight, changes), game, source_of(sight), stack) == once
+    assert trunks.sees_once(config_of(sight, changes), game, stack) == once
 
 
 def test_groups_that_share_a_frozen_trunk_see_once():
@@ -234,7 +234,7 @@ def test_groups_that_share_a_frozen_trunk_see_once():
     members = one._replace(speakers=(one.speakers, one.speakers))
     stack = jax.tree.map(lambda leaf: leaf[None], members)
     config = config_of('shared', changes)
-    assert trunks.sees_once(config, game, source_of('shared'), stack)
+    assert trunks.sees_once(config, game, stack)
     seen = trunks.seen_once(config, game, stack, bank)
     batch = game.look(one.shared.agent, batch_of(bank))
     np.testing.assert_allclose(seen.inputs[:BATCH], batch.speaker_inputs, rtol=1e-4, atol=1e-5)
@@ -261,7 +261,7 @@ def test_training_on_what_was_seen_is_training(weights):
     ours = experiment('own', BOTH_FROZEN | named | {'game.views': 'viewpoint'})
     before = jax.tree.map(np.array, first(ours._population))
     bank = first(ours._feed.at(0))
-    assert trunks.sees_once(ours._config, ours._game, ours._setting.source, before)
+    assert trunks.sees_once(ours._config, ours._game, before)
     seen = trunks.seen_once(ours._config, ours._game, before, bank)
     assert seen.inputs.shape == seen.listener_sight.inputs.shape == (COUNT, 16)
     looked = [ours._advance(step, 1) for step in range(2)]
@@ -280,6 +280,34 @@ def test_training_on_what_was_seen_is_training(weights):
         before.speakers.agent.params['speaker/~/policy']['w']
         != after.speakers.agent.params['speaker/~/policy']['w']
     )
+
+
+@pytest.mark.parametrize('sight', ['shared', 'own'])
+def test_of_streamed_images_too(sight, tmp_path, monkeypatch):
+    """From files, which a run that goes on finds again."""
+    frozen = BOTH_FROZEN if sight == 'own' else ONE_FROZEN
+    ours = experiment(sight, frozen | {'data.most_bytes': 100, 'data.dtype': 'float16'})
+    assert ours._feed.streams
+    before = jax.tree.map(np.array, first(ours._population))
+    assert trunks.sees_once(ours._config, ours._game, before)
+    looked = [ours._advance(step, 1) for step in range(4)]  # Into the second epoch.
+    seen = trunks.seen_in_files(ours._setting, before, tmp_path / 'features')
+    assert seen.inputs.shape == (COUNT, 16) and seen.inputs.dtype == np.float16
+    assert isinstance(seen.inputs, np.memmap) and seen.labels['class'].shape == (COUNT,)
+    assert (seen.listener_inputs is None) == (sight == 'shared')
+    ours._population = bcast_local_devices(before)
+    ours._feed.replace_split(seen)
+    cached = [ours._advance(step, 1) for step in range(4)]
+    ours._feed.close()
+    chex.assert_trees_all_close(cached, looked, rtol=0.02, atol=0.01)  # By float16.
+    names = sorted(path.name for path in (tmp_path / 'features').iterdir())
+    assert len(names) == (2 if sight == 'own' else 1) and names[-1].startswith('speakers.')
+    monkeypatch.setattr(trunks, '_write_features', None)  # Nothing is computed again ...
+    again = trunks.seen_in_files(ours._setting, before, tmp_path / 'features')
+    np.testing.assert_array_equal(again.inputs, seen.inputs)
+    other = jax.tree.map(lambda leaf: leaf + 1, before)
+    with pytest.raises(TypeError):  # ... but for another trunk.
+        trunks.seen_in_files(ours._setting, other, tmp_path / 'features')
 
 
 def test_optimisers_leave_frozen_trunks_of_agents_alone():

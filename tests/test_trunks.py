@@ -260,24 +260,46 @@ def test_evaluation_sees_as_the_game_does_image_by_image(sight, tmp_path):
                 assert np.abs(views[0] - views[1]).max() > 0.1
     assert len(np.unique(record.messages[0])) > 1
     np.testing.assert_array_equal(record.images, bank.inputs)
+    np.testing.assert_array_equal(record.image_rows, np.arange(COUNT))
     records.save(record, tmp_path / 'test.npz')
     again = records.load(tmp_path / 'test.npz')
-    for name in ('meanings', 'listener_meanings', 'images', 'messages', 'loss'):
+    for name in ('meanings', 'listener_meanings', 'images', 'image_rows', 'messages', 'loss'):
         ours, theirs = getattr(record, name), getattr(again, name)
         np.testing.assert_array_equal(ours, theirs)
         assert ours.dtype == theirs.dtype
     # Of a record without them, they are not there.
-    bare = record._replace(listener_meanings=None, images=None)
+    bare = record._replace(listener_meanings=None, images=None, image_rows=None)
     records.save(bare, tmp_path / 'bare.npz')
     again = records.load(tmp_path / 'bare.npz')
-    assert again.listener_meanings is None and again.images is None
+    assert again.listener_meanings is None and again.images is None and again.image_rows is None
+    with pytest.raises(ValueError, match='must say which of its 24 referents the 24 images are'):
+        records.check(record._replace(image_rows=np.arange(COUNT) + 1))
+    with pytest.raises(ValueError, match='image_rows just where it has images'):
+        records.check(record._replace(image_rows=None))
+    # An older record has the first ones.
+    arrays = dict(np.load(tmp_path / 'test.npz'))
+    arrays['images'] = arrays['images'][:3]
+    del arrays['image_rows']
+    np.savez(tmp_path / 'older.npz', **arrays)
+    np.testing.assert_array_equal(records.load(tmp_path / 'older.npz').image_rows, [0, 1, 2])
 
 
 def test_records_keep_small_images():
     large = jnp.arange(130)[None, :, None, None] * jnp.ones((2, 130, 130, 3), jnp.uint8)
-    kept = _thumbnails(large.astype(jnp.uint8))
+    kept, rows = _thumbnails(large.astype(jnp.uint8))
     assert kept.shape == (2, 44, 44, 3) and kept.dtype == np.uint8
     np.testing.assert_array_equal(kept[0, :, 0, 0], np.arange(0, 130, 3))
+    np.testing.assert_array_equal(rows, [0, 1])
+
+
+def test_records_keep_images_of_all_parts_of_a_split():
+    count = 5000
+    images = np.stack(np.divmod(np.arange(count), 250) * 2, axis=-1)[:, None, None, :3]
+    kept, rows = _thumbnails(jnp.asarray(images, jnp.uint8))
+    assert len(rows) == 4096 and (np.diff(rows) > 0).all()
+    np.testing.assert_array_equal(kept, images[rows])  # Which tell their row.
+    by_part = np.bincount(rows // 500, minlength=10)
+    assert by_part.min() > 380  # A tenth is 410.
 
 
 def test_strangers_see_as_in_their_own_run(tmp_path):

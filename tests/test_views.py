@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.spatial
 import scipy.stats
 from pictures import COUNT, SIDE, bank_of, config_of, game_of, source_of
 
 from emcom_jax import data
-from emcom_jax.data.bank import Standard, group_by, make_bank, neighbourhoods, standard_of
+from emcom_jax.data import bank as bank_lib
+from emcom_jax.data.bank import Standard, divide, group_by, make_bank, nearest, standard_of
 from emcom_jax.data.batches import draw, look_at, make_augmentation
 from emcom_jax.evaluation.judging import Judge, in_groups
 from emcom_jax.evaluation.setting import Setting
@@ -164,28 +166,35 @@ def test_a_setting_makes_the_banks_that_its_views_need(monkeypatch):
 # --- rivals ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(('count', 'size'), [(1, 4), (4, 4), (33, 32), (100, 7), (64, 8)])
-def test_neighbourhoods_are_small_alike_and_complete(count, size):
-    points = np.random.default_rng(0).standard_normal((count, 3))
-    groups = neighbourhoods(points, size)
-    numbers, counts = np.unique(groups, return_counts=True)
-    assert groups.shape == (count,) and numbers.tolist() == list(range(len(numbers)))
-    assert counts.max() <= size and counts.min() >= min(count, size // 2)
+@pytest.mark.parametrize(('count', 'size'), [(1, 4), (4, 4), (33, 32), (100, 7)])
+def test_neighbours_are_the_nearest(count, size, monkeypatch):
+    """By SciPy's k-d tree, which is exact; block after block, the last of them not full."""
+    monkeypatch.setattr(bank_lib, '_SCORES', 30 * count)
+    points = 50 + np.random.default_rng(0).standard_normal((count, 20))
+    near = nearest(points, size)
+    size = min(size, count)
+    expected = scipy.spatial.KDTree(points).query(points, k=size)[1].reshape(count, size)
+    np.testing.assert_array_equal(near, expected)
 
 
-def test_neighbours_are_near():
+def test_of_points_that_are_the_same_each_is_its_own_nearest():
+    near = nearest(np.ones((6, 2), np.float16), 3)
+    np.testing.assert_array_equal(near[:, 0], np.arange(6))
+    assert all(len(set(row)) == 3 for row in near.tolist())
+
+
+def test_a_division_is_of_those_near_each_other():
     rng = np.random.default_rng(0)
     corners = np.array([[x, y, z] for x in (0, 9) for y in (0, 9) for z in (0, 9)])
     points = rng.permutation(np.repeat(corners, 4, axis=0) + rng.standard_normal((32, 3)))
-    groups = neighbourhoods(points.astype(np.float16), 4)
+    groups = divide(nearest(points, 4))
+    assert sorted(np.bincount(groups)) == [4] * 8
     for number in range(8):
         assert len(np.unique(points[groups == number] > 4.5, axis=0)) == 1
-    # Where one coordinate tells all, by that.
-    line = rng.permutation(100)[:, None] * [1.0, 0.001]
-    groups = neighbourhoods(line, 10)
-    for number in range(groups.max() + 1):
-        values = np.sort(line[groups == number, 0])
-        np.testing.assert_array_equal(np.diff(values), 1)
+    # Nobody is alone: who finds all others taken joins the nearest.
+    groups = divide(nearest(rng.standard_normal((101, 5)), 4))
+    counts = np.bincount(groups)
+    assert counts.min() >= 2 and counts.sum() == 101 and len(counts) > 10
 
 
 @pytest.mark.parametrize('side', [16, 7, 20])
@@ -194,9 +203,15 @@ def test_images_are_neighbours_by_their_colours(side):
     noise = np.random.default_rng(1).integers(0, 5, (64, side, side, 3))
     images = (colours[:, None, None, None] + noise).astype(np.uint8)
     bank = make_bank(Split(images, {}), 'float32', None, None, 'neighbours')
-    assert (np.asarray(bank.rivals.size) == 32).all()
-    first = np.asarray(bank.rivals.start) == 0
-    assert len(set(colours[first])) == len(set(colours[~first])) == 1
+    rivals = jax.tree.map(np.asarray, bank.rivals)
+    assert (rivals.size == 32).all() and (rivals.order[rivals.place] == np.arange(64)).all()
+    company = rivals.order[rivals.start[:, None] + np.arange(32)[None]]
+    assert (colours[company] == colours[:, None]).all()
+    assert len(set(colours[rivals.group == 0])) == len(set(colours[rivals.group == 1])) == 1
+    # In a batch, each is with those near it.
+    batch = draw(bank, KEY, jnp.array(0), 8, 0.0, None, together=4)
+    shown = np.asarray(batch.speaker_inputs)[:, 0, 0, 0].reshape(2, 4) > 0.5
+    assert (shown == shown[:, :1]).all()
 
 
 def test_rivals_come_together_in_training():
@@ -249,9 +264,10 @@ def judge_of(how):
 
 def test_hard_distractors_share_the_label_where_they_can():
     bank = bank_by(rivals='class')
-    assert judge_of('random').rivals(bank) is None
-    assert judge_of('hard').rivals(bank_by()) is None
-    rivals = judge_of('hard').rivals(bank)
+    assert judge_of('random').rivals(bank, ROWS) is None
+    assert judge_of('hard').rivals(bank_by(), ROWS) is None
+    rivals = judge_of('hard').rivals(bank, ROWS)
+    np.testing.assert_array_equal(judge_of('hard').rivals(bank, ROWS[::2]), rivals[::2])
 
     def mates(rows):
         """Of each candidate how many of the others share its class, and which one it is."""

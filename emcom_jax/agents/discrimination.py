@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from emcom_jax import channels
+from emcom_jax import channels, draws
 from emcom_jax.agents import sequence
 from emcom_jax.agents.networks import learned_temperature
 from emcom_jax.agents.normalization import BatchNorm
@@ -47,10 +47,20 @@ def blind(inputs: Array, is_training: bool) -> Array:
 class Speaker:
     """Sees, and speaks of that: one symbol, or a message that is spelt."""
 
-    def __init__(self, config: ConfigDict, channel: ConfigDict, see: See, axis_name: str | None):
+    def __init__(
+        self,
+        config: ConfigDict,
+        channel: ConfigDict,
+        see: See,
+        axis_name: str | None,
+        num_candidates: int,
+    ):
+        """num_candidates: of a game, all of which a speaker with `config.context` sees."""
         self._see = see
         self._speaker: Any
-        if channel.length == 1:
+        if config.context is not None:
+            self._speaker = ContextSpeaker(config, channel, num_candidates)
+        elif channel.length == 1:
             self._speaker = SymbolSpeaker(config, channel, axis_name)
         else:
             self._speaker = sequence.Speaker(config, channel)
@@ -144,6 +154,38 @@ class SymbolSpeaker(hk.Module):
             advantage = self._q_values(features)
             q_values = (value + advantage - advantage.mean(-1, keepdims=True))[:, None]
         return Utterance(message, jax.nn.log_softmax(logits), value, q_values)
+
+
+class ContextSpeaker(SymbolSpeaker):
+    """Features of the target and of its distractors -> sigmoid -> logits of one symbol: the two
+    senders of Lazaridou, Peysakhovich & Baroni 2017, *Multi-agent cooperation and the emergence of
+    (natural) language*, section 3.
+
+    Examples of a batch that follow each other are a game, see `draws.games_of`. Both embed each
+    candidate linearly in E dimensions. The agnostic one reads all embeddings, one after another.
+    The informed one compares them dimension by dimension: filters over the candidates, the same
+    for all dimensions, then one over the filters, each with a sigmoid after it, as EGG has it.
+    """
+
+    def __init__(self, config: ConfigDict, channel: ConfigDict, num_candidates: int):
+        """config: of the speaker; read are `context`, `embed_size` E, `hidden_size`, the number of
+        filters, and `head`."""
+        super().__init__(config, channel, None)
+        self._kind, self._candidates = config.context, num_candidates
+        self._embed = hk.Linear(config.embed_size, with_bias=False, name='embed')
+        self._filters = hk.Linear(config.hidden_size, with_bias=False, name='filters')
+        self._combine = hk.Linear(1, with_bias=False, name='combine')
+
+    def _logits(self, features: Array, is_training: bool) -> Array:
+        del is_training
+        games = draws.games_of(features.shape[0], self._candidates)
+        embedded = self._embed(features)[games]  # [B, C, E], the target first.
+        if self._kind == 'agnostic':
+            seen = jax.nn.sigmoid(embedded.reshape(embedded.shape[0], -1))
+        else:
+            maps = jax.nn.sigmoid(self._filters(jnp.swapaxes(embedded, 1, 2)))  # [B, E, filters]
+            seen = jax.nn.sigmoid(self._combine(maps)[..., 0])
+        return self._policy(seen)[:, None]
 
 
 class SymbolListener(hk.Module):

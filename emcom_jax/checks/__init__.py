@@ -152,7 +152,7 @@ def _check_batch(config: ConfigDict, source: Source, num_devices: int) -> None:
     require(
         config,
         'loss.listener.num_distractors',
-        distractors is None or listener.name == 'info_nce',
+        distractors is None or listener.name in ('info_nce', 'in_context'),
         f'means nothing for loss.listener.name={listener.name!r}: leave it unset',
     )
     require(
@@ -161,6 +161,12 @@ def _check_batch(config: ConfigDict, source: Source, num_devices: int) -> None:
         distractors is None or 1 <= distractors <= others,
         f'must lie between 1 and {others}, the number of other candidates in a batch',
     )
+    if listener.name == 'in_context':
+        key = 'loss.listener.num_distractors'
+        require(config, key, distractors is not None, "must be set for 'in_context'")
+        local = batch // num_devices
+        sentence = f'does not divide the batch of a device, which is {local}, into games'
+        require(config, key, local % (1 + distractors) == 0, sentence)
     require(
         config,
         'data.dtype',

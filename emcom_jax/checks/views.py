@@ -3,7 +3,9 @@
 from ml_collections import ConfigDict
 
 from emcom_jax.config import one_of, require
+from emcom_jax.data.augmentation import fault
 from emcom_jax.data.bank import is_streamed, partner_label, rival_label
+from emcom_jax.data.batches import make_augmentation
 from emcom_jax.types import Source
 
 VIEWS = ('same', 'augmented', 'viewpoint', 'same_class')
@@ -15,6 +17,11 @@ def check_views(config: ConfigDict, source: Source, num_devices: int) -> None:
     require(config, 'game.views', group.views in VIEWS, one_of(*VIEWS))
     sentence = f'needs images, and {source.name} has features'
     require(config, 'game.views', images or group.views != 'augmented', sentence)
+    augmentation = make_augmentation(group)
+    wrong = None if augmentation is None else fault(augmentation)
+    if wrong is not None:
+        name, right = wrong
+        require(config, f'game.augmentation.{name}', False, right)
     augmented = group.views == 'augmented' or not config.evaluation.augment
     sentence = "has no effect without game.views='augmented'"
     require(config, 'evaluation.augment', augmented, sentence)
@@ -41,10 +48,10 @@ def check_views(config: ConfigDict, source: Source, num_devices: int) -> None:
         fits = group.together >= 2 and local % group.together == 0
         sentence = f'must be at least 2 and divide the batch of a device, which is {local}'
         require(config, 'game.together', fits, sentence)
-    judged = ('random', 'hard')
+    judged = ('random', 'hard', 'context')
     require(
         config, 'evaluation.distractors', config.evaluation.distractors in judged, one_of(*judged)
     )
     sentence = "must be 'random' while game.distractors is: there are no groups"
-    easy = hard or config.evaluation.distractors == 'random'
+    easy = hard or config.evaluation.distractors != 'hard'
     require(config, 'evaluation.distractors', easy, sentence)

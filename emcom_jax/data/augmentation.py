@@ -11,7 +11,7 @@ colour jitter, greyscale, blur, flip, in torchvision's sense of each.
 import functools
 import itertools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import dm_pix
@@ -80,7 +80,10 @@ def augment(keys: Key, images: Array, settings: Augmentation, size: int) -> Arra
     """
     chex.assert_rank([keys, images], [1, 4])
     chex.assert_axis_dimension(images, 3, 3)
-    _check(settings)
+    wrong = fault(settings)
+    if wrong is not None:
+        name, right = wrong
+        raise ValueError(f'{name}={getattr(settings, name)!r} of the augmentation {right}')
     batch, height, width, _ = images.shape
     drawn = jax.vmap(lambda key: jax.random.uniform(key, (_DRAWS,), jnp.float32))(keys)
     crops, drawn = drawn[:, : 2 * _TRIES + 2], drawn[:, 2 * _TRIES + 2 :]
@@ -310,23 +313,29 @@ def blur(planes: Array, sigma: Array, radius: int) -> Array:
     return jnp.clip(planes, 0.0, 1.0)
 
 
-def _check(settings: Augmentation) -> None:
-    """Refuses settings that describe no view."""
+def fault(settings: Augmentation) -> tuple[str, str] | None:
+    """The name of the first setting that describes no view, with what it must be; None: all do."""
+
+    def ordered(values: Any, least: float, most: float = math.inf, open_: bool = False) -> bool:
+        """Whether it is a range within [least, most], or above `least`."""
+        good = _are_numbers(values, 2) and least <= values[0] <= values[1] <= most
+        return good and not (open_ and values[0] == least)
+
     for name in ('flip', 'jitter_rate', 'greyscale', 'blur'):
-        rate = getattr(settings, name)
-        if not 0 <= rate <= 1:
-            raise ValueError(f'{name}={rate} of the augmentation must be a probability, 0 to 1')
-    if settings.crop_scale is not None:
-        low, high = settings.crop_scale
-        if not 0 < low <= high <= 1:
-            raise ValueError(f'crop_scale={low, high} must be a range of shares above 0, up to 1')
-    low, high = settings.crop_ratio
-    if not 0 < low <= high < math.inf:
-        raise ValueError(f'crop_ratio={low, high} must be a range of ratios above 0')
-    low, high = settings.blur_sigma
-    if not 0 <= low <= high < math.inf:
-        raise ValueError(f'blur_sigma={low, high} must be a range of pixels, from 0 up')
-    if not (all(0 <= s < math.inf for s in settings.jitter) and settings.jitter[3] <= 0.5):
-        raise ValueError(
-            f'jitter={settings.jitter} must be strengths from 0 up, the last (hue) at most .5'
-        )
+        if not 0 <= getattr(settings, name) <= 1:
+            return name, 'must be a probability, 0 to 1'
+    if settings.crop_scale is not None and not ordered(settings.crop_scale, 0, 1, open_=True):
+        return 'crop_scale', 'must be a range of two shares above 0, up to 1'
+    if not ordered(settings.crop_ratio, 0, open_=True):
+        return 'crop_ratio', 'must be a range of two ratios above 0'
+    if not ordered(settings.blur_sigma, 0):
+        return 'blur_sigma', 'must be a range of two numbers of pixels, from 0 up'
+    strengths = settings.jitter
+    if not (_are_numbers(strengths, 4) and min(strengths) >= 0 and strengths[3] <= 0.5):
+        return 'jitter', 'must be four strengths from 0 up, the last (hue) at most 0.5'
+    return None
+
+
+def _are_numbers(values: Any, count: int) -> bool:
+    numbers = isinstance(values, tuple) and all(type(x) in (int, float) for x in values)
+    return numbers and len(values) == count and all(map(math.isfinite, values))

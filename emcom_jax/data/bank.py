@@ -3,17 +3,19 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emcom_jax.types import Bank, Partners, Sight, Source, Split
+from emcom_jax.types import Array, Bank, Partners, Sight, Source, Split
 
 Scaling = tuple[np.ndarray, np.ndarray]  # What is subtracted and what divides, each [D] float32.
 
 _VALUES = 2**27  # Of a memory map, read at a time.
 PIXEL = 255  # The largest value of an image as stored.
 _SAMPLE = 4096  # Images, whose mean and deviation stand for those of all.
-NEIGHBOURS = 32  # At most, in a group of those nearest to each other.
+NEIGHBOURS = 32  # At most, of an example, itself among them.
+_SCORES = 2**25  # Of a block of points with all others.
 
 
 class Standard(NamedTuple):
@@ -64,41 +66,71 @@ def make_bank(
         labels=labels,
         listener_sight=None if heard is None else _make_sight(heard, dtype, others),
         partners=None if partners is None else group_by(split.labels[partners]),
-        rivals=None if rivals is None else group_by(_rivals(split, rivals)),
+        rivals=None if rivals is None else _rivals(split, rivals),
     )
 
 
-def _rivals(split: Split, name: str) -> np.ndarray:
+def _rivals(split: Split, name: str) -> Partners:
     if name != 'neighbours':
-        return split.labels[name]
+        return group_by(split.labels[name])
     inputs = np.asarray(split.inputs)
     if inputs.ndim == 4:  # Each image as 8 x 8 patches of its mean colour.
         count = min(8, inputs.shape[1])
         side = inputs.shape[1] // count
         cut = inputs[:, : count * side, : count * side]
         inputs = cut.reshape(len(cut), count, side, count, side, 3).mean(axis=(2, 4))
-    return neighbourhoods(inputs.reshape(len(inputs), -1), NEIGHBOURS)
+    near = nearest(inputs.reshape(len(inputs), -1), NEIGHBOURS)
+    size, start = near.shape[1], np.arange(len(near)) * near.shape[1]
+    columns = (near.ravel(), start, start, np.full(len(near), size), divide(near))
+    return Partners(*(jnp.asarray(column, jnp.int32) for column in columns))
 
 
-def neighbourhoods(points: np.ndarray, size: int) -> np.ndarray:
-    """Groups points [N, D] with others near them: int [N], the number of the group of each.
+def nearest(points: np.ndarray, count: int) -> np.ndarray:
+    """Of each of points [N, D] the `count` (at most N) nearest ones, itself first: int [N, count].
 
-    A k-d tree (Bentley 1975): groups are halved at the median of the coordinate that varies most,
-    until they have at most `size` members; then they have at least half as many, if there are.
+    Exact, by products of matrices, block after block: N^2 D multiplications.
     """
-    groups, done = [np.arange(len(points))], []
-    while groups:
-        rows = groups.pop()
-        if len(rows) <= size:
-            done.append(rows)
+    size = len(points)
+    count, rows = min(count, size), min(size, max(1, _SCORES // size))
+    # About the mean, lest squares of large numbers leave nothing of small differences.
+    centred = jnp.asarray(points, jnp.float32)
+    centred = centred - centred.mean(axis=0)[None]
+    squares = jnp.sum(centred * centred, axis=1)
+
+    @jax.jit
+    def of_block(chosen: Array, centred: Array, squares: Array) -> Array:
+        products = jnp.matmul(centred[chosen], centred.T, precision=jax.lax.Precision.HIGHEST)
+        closeness = 2 * products - squares[None]  # Less its own square, alike for all.
+        itself = closeness.at[jnp.arange(rows), chosen].set(jnp.inf)
+        return jax.lax.top_k(itself, count)[1]
+
+    found = np.empty((size, count), np.int32)
+    for start in range(0, size, rows):
+        chosen = np.arange(start, start + rows) % size  # The last block is filled up.
+        near = np.asarray(of_block(chosen, centred, squares))
+        found[start : start + rows] = near[: size - start]
+    return found
+
+
+def divide(near: np.ndarray) -> np.ndarray:
+    """Divides points into groups of those near each other: int [N], the number of the group of
+    each.
+
+    In turn each point that is in no group makes one with those of its nearest that are in none, or
+    joins that of the nearest if all are.
+
+    near: [N, count], of each the nearest, itself first.
+    """
+    groups, number = np.full(len(near), -1), 0
+    for row in range(len(near)):
+        if groups[row] >= 0:
             continue
-        column = points[rows].astype(np.float64).var(axis=0).argmax()
-        order = rows[np.argsort(points[rows, column], kind='stable')]
-        groups += [order[: len(rows) // 2], order[len(rows) // 2 :]]
-    labels = np.zeros(len(points), np.int64)
-    for number, rows in enumerate(done):
-        labels[rows] = number
-    return labels
+        free = near[row][groups[near[row]] < 0]
+        if len(free) == 1 < len(near[row]):
+            groups[row] = groups[near[row][1]]
+            continue
+        groups[free], number = number, number + 1
+    return groups
 
 
 def _make_sight(inputs: Any, dtype: str, scaling: Scaling | None) -> Sight:
@@ -127,16 +159,25 @@ def make_feed(
     split: Split, standard: Standard | None
 ) -> Callable[[Mapping[str, np.ndarray], int], Bank]:
     """Makes the function that makes of a batch of a `Stream` the banks of `devices` devices, leaves
-    [devices, ...], each with its part of the images; for `draw_all`."""
-    units = _units(split.inputs, None if standard is None else standard.speakers)
+    [devices, ...], each with its part of the images, or of features in their place; for
+    `draw_all`."""
+    own, others = (None, None) if standard is None else standard
+    heard, units = split.listener_inputs, _units(split.inputs, own)
+    units_heard = None if heard is None else _units(heard, others)
 
     def bank(batch: Mapping[str, np.ndarray], devices: int) -> Bank:
         def parts(values: np.ndarray) -> Any:
             return values.reshape(devices, -1, *values.shape[1:])
 
+        def sight(inputs: np.ndarray, units: Any) -> Sight:
+            same: Any = (np.repeat(unit[None], devices, axis=0) for unit in units)
+            return Sight(parts(inputs), *same)
+
         labels = {name: parts(batch[name]) for name in split.labels}
-        same: Any = (np.repeat(unit[None], devices, axis=0) for unit in units)
-        return Bank(Sight(parts(batch['images']), *same), labels)
+        seen = sight(batch['images'], units)
+        if heard is None:
+            return Bank(seen, labels)
+        return Bank(seen, labels, sight(np.asarray(heard[batch['rows']]), units_heard))
 
     return bank
 
@@ -146,7 +187,7 @@ def group_by(labels: np.ndarray) -> Partners:
     order = np.argsort(labels, kind='stable')
     _, first, group, counts = np.unique(labels[order], True, True, True)
     place = np.argsort(order)
-    columns = (order, place, first[group][place], counts[group][place])
+    columns = (order, place, first[group][place], counts[group][place], group[place])
     return Partners(*(jnp.asarray(column, jnp.int32) for column in columns))
 
 

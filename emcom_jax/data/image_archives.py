@@ -120,7 +120,7 @@ def _split(
     bad, good = np.flatnonzero(faults != b''), np.flatnonzero(faults == b'')
     where = [store.name(int(i)) for i in bad]
     texts = [faults[i].decode() for i in bad]
-    image_files.report_bad(f'{archive} ({split})', where, texts, len(faults), config)
+    index_files.report_bad(f'{archive} ({split})', where, texts, len(faults), config)
     if not len(good):
         raise ValueError(f'{archive} ({split}) holds no readable image; prepare it again.')
     labels = arrays['labels'][good]

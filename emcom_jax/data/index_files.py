@@ -6,12 +6,14 @@ import os
 import pathlib
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 import emcom_datasets
 from emcom_jax.data import folders
+from emcom_jax.data.decoding import say
 
 Arrays = dict[str, np.ndarray]
 
@@ -46,6 +48,24 @@ def indexed(
             np.savez_compressed(file, allow_pickle=False, **arrays)
         os.replace(temporary, path)
     return arrays
+
+
+def report_bad(
+    where: str, names: Sequence[str], faults: Sequence[str], total: int, config: Any
+) -> None:
+    """Refuses images that cannot be decoded, or says once that they are skipped."""
+    if not names:
+        return
+    if config.bad_files == 'refuse':
+        raise ValueError(
+            f'{where}: {len(names):,} of {total:,} images cannot be decoded, the first of them '
+            f'{names[0]}: {faults[0]}; remove them, or set --config.data.bad_files=skip.'
+        )
+    shown = ', '.join(names[:10]) + (f' and {len(names) - 10:,} more' if len(names) > 10 else '')
+    say(
+        f'{where}: skipped {len(names):,} of {total:,} images that cannot be decoded: {shown} '
+        f'(the first: {faults[0]})'
+    )
 
 
 def _read(path: pathlib.Path, current: Callable[[Arrays], bool]) -> Arrays | None:

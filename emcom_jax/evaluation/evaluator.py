@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from emcom_jax.evaluation.judging import Draws, Judge, make_draws
 from emcom_jax.evaluation.playing import for_each, hear, say, see
 from emcom_jax.games.base import Game, Games, table_of
+from emcom_jax.metrics import arguments
 from emcom_jax.stacks import agents_of, joined, sizes, stacks
 from emcom_jax.types import Agent, Array, Bank, EvalRecord, Guess, Members
 
@@ -45,10 +46,11 @@ class Evaluator:
         played, views = self._cross_play(population, bank, counts, make_draws(seed))
         messages, lengths, (correct, loss, vote) = jax.device_get(played)
         if bank.inputs.ndim == 2:
-            meanings, heard, images = np.asarray(bank.inputs, np.float32), None, None
+            meanings, heard = np.asarray(bank.inputs, np.float32), None
+            images = rows = None
         else:
             meanings, heard = jax.device_get(views)
-            images = _thumbnails(bank.inputs)
+            images, rows = _thumbnails(bank.inputs)
         return EvalRecord(
             split=split,
             step=step,
@@ -65,6 +67,7 @@ class Evaluator:
             vote=np.moveaxis(vote, 0, 1),
             listener_meanings=heard,
             images=images,
+            image_rows=rows,
         )
 
     def _play_all(
@@ -152,10 +155,12 @@ class Evaluator:
         return joined(groups), (speakers[0][1][0], listeners[0][1][0])
 
 
-def _thumbnails(images: Array) -> np.ndarray:
-    """The first of images [N, H, W, 3] uint8, every so many pixels: for people to look at."""
+def _thumbnails(images: Array) -> tuple[np.ndarray, np.ndarray]:
+    """Some of images [N, H, W, 3] uint8, every so many pixels, for people to look at; and which."""
+    # Always the same ones of a split, whose first ones may be of its first classes alone.
+    rows = np.sort(arguments.sample(len(images), _THUMBNAILS, seed=0))
     stride = -(-max(images.shape[1:3]) // _THUMBNAIL)
-    return np.asarray(images[:_THUMBNAILS, ::stride, ::stride])
+    return np.asarray(images[rows, ::stride, ::stride]), rows
 
 
 def _together(guesses: Sequence[Guess]) -> Guess:

@@ -161,9 +161,7 @@ class Interventions:
         config = self._config
         speakers, listeners = agents
         labels = {name: values[rows] for name, values in bank.labels.items()}
-        rivals = self._judge.rivals(bank)
-        if rivals is not None:
-            rivals = rivals[rows]
+        rivals = self._judge.rivals(bank, rows)
 
         def seen(game: Game, role: str, stack: Agent) -> tuple[Agent, Array]:
             return stack, see(game, config, role, stack, shared, bank, draws, rows)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from emcom_jax import losses
@@ -43,17 +44,21 @@ class Judge:
             return (0,)
         return tuple(sorted({min(count, size) for count in self._config.num_candidates}))
 
-    def rivals(self, bank: Bank) -> Array | None:
-        """Which group of hard distractors each referent is of, int [N]; None: they are drawn."""
+    def rivals(self, bank: Bank, rows: Array) -> Array | None:
+        """Which group of distractors each of the referents [N] of a bank is of, int [N], for
+        `in_groups`; None: they are drawn."""
+        if self._config.distractors == 'context':
+            return jnp.argsort(context_order(len(rows)))  # All apart: that order it is.
         if self._config.distractors == 'random' or bank.rivals is None:
             return None
-        return bank.rivals.start
+        return bank.rivals.group[rows]
 
     def __call__(self, guess: Guess, bank: Bank, counts: tuple[int, ...], key: Key) -> Judged:
         if not self._game.has_candidates:
             return _judge_names(guess, bank)
         keys = jax.random.split(key, self._config.redraws)
-        rivals = self.rivals(bank)
+        assert guess.prediction is not None
+        rivals = self.rivals(bank, jnp.arange(guess.prediction.shape[1]))
 
         def with_count(count: int) -> Judged:
             drawn = jax.lax.map(lambda key: self._judge_draw(guess, key, count, rivals), keys)
@@ -80,6 +85,12 @@ class Judge:
 
         judged: Judged = in_groups(judge_group, key, prediction.shape[1], count, rivals)
         return judged
+
+
+def context_order(size: int) -> Array:
+    """The order of `size` referents in which those that follow each other are a game, of which
+    speakers see all candidates. Always the same, as a speaker is asked but once of a referent."""
+    return jnp.asarray(np.random.default_rng(0).permutation(size))
 
 
 def in_groups(

@@ -14,7 +14,7 @@ from emcom_jax.data.batches import look_at
 from emcom_jax.data.noise import FROM_IMAGES, LADDER
 from emcom_jax.draws import example_keys
 from emcom_jax.evaluation.evaluator import Evaluator
-from emcom_jax.evaluation.judging import Draws, Judge, make_draws
+from emcom_jax.evaluation.judging import Draws, Judge, in_chunks, make_draws
 from emcom_jax.evaluation.playing import see_all
 from emcom_jax.games.base import Game, Games, table_of
 from emcom_jax.metrics import arguments
@@ -73,19 +73,22 @@ class NoiseLadder:
     ) -> Array:
         """Returns correct [S, Q, L, N]."""
         shared, config = population.shared.agent, self._config
-        common = self._game.trunks != 'own'  # What one agent sees, all of them see.
+        common = self._game.trunks != 'own'  # What one agent of a role sees, all of them see.
 
         def look(places: Array) -> Batch:
             return look_at_rung(bank, rows[places], places, jax.random.fold_in(key, rung), rung)
 
         def sight(game: Game, role: str, agents: Agent) -> Array:
             if common:
-                return everyone
+                return seen[role]
             return see_all(game, config, role, agents, shared, look, len(rows))
 
+        def of_both_roles(places: Array) -> dict[str, Array]:
+            batch = self._game.look(shared, look(places))
+            return {'speaker': batch.speaker_inputs[None], 'listener': batch.listener_inputs[None]}
+
         if common:
-            nobody = Agent({}, {})
-            everyone = see_all(self._game, config, 'speaker', nobody, shared, look, len(rows))
+            seen = in_chunks(of_both_roles, len(rows), config.batch_size)
         (_, _, (correct, _, _)), _ = self._evaluator.play(population, sight, bank, counts, draws)
         return correct
 

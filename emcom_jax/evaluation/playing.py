@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from emcom_jax.data.batches import look_at
-from emcom_jax.evaluation.judging import Draws, in_chunks
+from emcom_jax.evaluation.judging import Draws, context_order, in_chunks
 from emcom_jax.games.base import Game
 from emcom_jax.types import Agent, Array, Bank, Batch, Guess, Message, Tree
 
@@ -72,15 +72,18 @@ def for_each(function: Callable[[Any, Array], Any], agents: Tree, views: Array) 
 def say(game: Game, config: ConfigDict, speaker: Agent, view: Array) -> Message:
     """What one speaker says of each referent, as it sees them [N, D]; leaves [N, ...].
 
-    config: the evaluation group; read is `batch_size`.
+    config: the evaluation group; read are `batch_size` and `distractors`.
     """
+    in_context = config.distractors == 'context'
+    order = context_order(len(view)) if in_context else jnp.arange(len(view))
 
-    def of_rows(rows: Array) -> Message:
-        message = game.say_greedy(speaker, _batch(view, rows))
+    def of_rows(places: Array) -> Message:
+        message = game.say_greedy(speaker, _batch(view, order[places]))
         return jax.tree.map(lambda leaf: leaf[None], message)
 
     said = in_chunks(of_rows, len(view), config.batch_size)
-    message: Message = jax.tree.map(lambda leaf: leaf[0], said)
+    back = jnp.argsort(order)
+    message: Message = jax.tree.map(lambda leaf: leaf[0][back] if in_context else leaf[0], said)
     return message
 
 

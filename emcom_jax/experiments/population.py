@@ -23,7 +23,7 @@ from emcom_jax.evaluation.setting import Setting, read_agents
 from emcom_jax.experiments import trunks
 from emcom_jax.experiments.feed import Feed
 from emcom_jax.experiments.validation import Validation
-from emcom_jax.games import AXIS
+from emcom_jax.games import AXIS, is_frozen
 from emcom_jax.optimizers import make_optimizer
 from emcom_jax.runtime import pod
 from emcom_jax.runtime.devices import bcast_local_devices, first
@@ -65,8 +65,7 @@ class PopulationExperiment(AbstractExperiment):
         # The split of which agents see two examples before training.
         self._shown = 'valid' if is_streamed(config, self._setting.source) else 'train'
         frozen = {
-            'speaker': config.loss.speaker.name == 'none',
-            'listener': config.population.listener_learns == (),
+            **{role: is_frozen(config, role) for role in ('speaker', 'listener')},
             'shared': not self._game.trunk_learns,
         }
         optimizers = {
@@ -171,9 +170,14 @@ class PopulationExperiment(AbstractExperiment):
             else:
                 progress.print(f'going on from step {state.global_step}')
             members = first(self._population)  # With the trunk that was restored, if any.
-            if trunks.sees_once(ours, self._game, self._setting.source, members):
-                bank = first(self._feed.at(0))
-                self._feed.replace(trunks.seen_once(ours, self._game, members, bank))
+            if trunks.sees_once(ours, self._game, members):
+                if self._feed.streams:
+                    folder = run.directory.features
+                    split = trunks.seen_in_files(self._setting, members, folder)
+                    self._feed.replace_split(split)
+                else:
+                    bank = first(self._feed.at(0))
+                    self._feed.replace(trunks.seen_once(ours, self._game, members, bank))
             del members
             while state.global_step < ours.training_steps and not self.stopped:
                 count = self._steps_until_something(state.global_step)

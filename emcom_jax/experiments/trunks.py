@@ -1,6 +1,9 @@
 """Trunks that have learnt to see elsewhere: their weights, and what they see of the data once and
 for all."""
 
+import hashlib
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +14,15 @@ from ml_collections import ConfigDict
 
 from emcom_jax.agents.pretrained import to_haiku
 from emcom_jax.agents.weight_files import read_state_dict
-from emcom_jax.data.bank import is_streamed, make_bank
+from emcom_jax.data.bank import make_bank, make_feed
+from emcom_jax.data.decoding import in_threads
 from emcom_jax.evaluation.judging import make_draws
 from emcom_jax.evaluation.playing import see
 from emcom_jax.evaluation.setting import Setting, read_agents
 from emcom_jax.games import Game
 from emcom_jax.runtime.run_directory import RunDirectory
 from emcom_jax.stacks import agents_of, stacks
-from emcom_jax.types import Agent, Bank, Members, Population, Source, Split, Tree
+from emcom_jax.types import Agent, Bank, Members, Population, Split, Tree
 
 _TRUNK = 'trunk'  # The first part of the paths of its modules.
 
@@ -125,7 +129,7 @@ def frozen_in(config: ConfigDict, role: str) -> ConfigDict:
     return group
 
 
-def sees_once(config: ConfigDict, game: Game, source: Source, members: Members) -> bool:
+def sees_once(config: ConfigDict, game: Game, members: Members) -> bool:
     """Whether what agents see in training can be computed beforehand: trunks that stay as they are
     and are the same in all replicas and for all agents of a role, of images without chance.
 
@@ -140,7 +144,6 @@ def sees_once(config: ConfigDict, game: Game, source: Source, members: Members) 
         and stays
         and config.game.views != 'augmented'
         and config.game.input_noise == 0
-        and not is_streamed(config, source)
         and _trunks_are_alike(game, members)
     )
 
@@ -164,20 +167,93 @@ def _trunks_are_alike(game: Game, members: Members) -> bool:
 
 def seen_once(config: ConfigDict, game: Game, members: Members, bank: Bank) -> Bank:
     """The bank of what the trunks of a population (leaves [R, ...]) see, in the place of images."""
+    seen = {role: look(bank) for role, look in _looks(config, game, members).items()}
+    split = Split(seen['speaker'], {}, seen.get('listener'))
+    kept = make_bank(split, config.data.dtype)
+    return kept._replace(labels=bank.labels, partners=bank.partners, rivals=bank.rivals)
+
+
+def seen_in_files(setting: Setting, members: Members, folder: Path) -> Split:
+    """What the trunks of a population (leaves [R, ...]) see of the training images, which are too
+    many for a device: features as memory maps of files in a folder, where they are left, for a run
+    that is resumed.
+
+    Raises:
+      ValueError: `data.dtype` cannot hold the features.
+    """
+    config, split = setting.config, setting.source.splits['train']
+    looks = _looks(config, setting.game, members)
+    # Processes may share the folder; and trunks that begin with a file may begin with another.
+    name = f'{_digest(members, split)}.{jax.process_index()}'
+    paths = {role: folder / f'{role}s.{name}.npy' for role in looks}
+    if not all(path.is_file() for path in paths.values()):
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_features(setting, looks, paths)
+    found = {role: np.load(path, mmap_mode='r') for role, path in paths.items()}
+    return Split(found['speaker'], split.labels, found.get('listener'))
+
+
+def _write_features(
+    setting: Setting, looks: dict[str, Callable[[Bank], np.ndarray]], paths: dict[str, Path]
+) -> None:
+    config, split = setting.config, setting.source.splits['train']
+    count, chunk = len(split.inputs), min(config.evaluation.batch_size, len(split.inputs))
+    make = make_feed(split._replace(labels={}), setting.standard)
+    images = in_threads(split.inputs.__getitem__, range(count), 'seeing once for all')
+    partial = {role: path.with_suffix('.tmp') for role, path in paths.items()}
+    files: dict[str, np.ndarray] = {}
+    for start in range(0, count, chunk):
+        seen = np.stack(list(islice(images, chunk)))
+        rows = np.arange(chunk) % len(seen)  # The last chunk is filled up.
+        bank = jax.tree.map(lambda leaf: leaf[0], make({'images': seen[rows]}, 1))
+        for role, look in looks.items():
+            with np.errstate(over='ignore'):
+                features = look(bank)[: len(seen)].astype(config.data.dtype)
+            if not np.isfinite(features).all():
+                raise ValueError(
+                    f'data.dtype={config.data.dtype!r} cannot hold all features: use float32'
+                )
+            if role not in files:
+                shape = (count, features.shape[1])
+                files[role] = np.lib.format.open_memmap(
+                    partial[role], mode='w+', dtype=features.dtype, shape=shape
+                )
+            files[role][start : start + len(seen)] = features
+    for role, file in files.items():
+        assert isinstance(file, np.memmap)
+        file.flush()
+        partial[role].rename(paths[role])  # Whole, or not at all.
+
+
+def _looks(
+    config: ConfigDict, game: Game, members: Members
+) -> dict[str, Callable[[Bank], np.ndarray]]:
+    """Role -> what its trunk sees of a bank of images, [N, D]; of a shared trunk, 'speaker'."""
     one = jax.tree.map(lambda leaf: leaf[0], members)
     clean = ConfigDict(config.evaluation.to_dict())
     clean.input_noise = 0.0
 
-    def features(role: str) -> np.ndarray:
+    def of(role: str) -> Callable[[Bank], np.ndarray]:
         stack = stacks(agents_of(getattr(one, f'{role}s')))[0]
         agents = jax.tree.map(lambda leaf: leaf[:1], stack)
 
+        @jax.jit
         def views(agents: Agent, shared: Agent, bank: Bank) -> jax.Array:
             return see(game, clean, role, agents, shared, bank, make_draws(0))[0]
 
-        return np.asarray(jax.jit(views)(agents, one.shared.agent, bank._replace(partners=None)))
+        return lambda bank: np.asarray(
+            views(agents, one.shared.agent, bank._replace(partners=None))
+        )
 
-    heard = features('listener') if game.trunks == 'own' else None
-    split = Split(features('speaker'), {}, heard)
-    seen = make_bank(split, config.data.dtype)
-    return seen._replace(labels=bank.labels, partners=bank.partners, rivals=bank.rivals)
+    roles = ('speaker', 'listener') if game.trunks == 'own' else ('speaker',)
+    return {role: of(role) for role in roles}
+
+
+def _digest(members: Members, split: Split) -> str:
+    """Tells apart trunks, and splits of other sizes."""
+    told = hashlib.sha256(repr(split.inputs.shape).encode())
+    agents = [members.shared, *stacks(members.speakers), *stacks(members.listeners)]
+    for tree in (tree for learner in agents for tree in learner.agent):
+        for leaf in jax.tree.leaves(_trunk_of(tree)):
+            told.update(np.asarray(leaf).tobytes())
+    return told.hexdigest()[:16]

@@ -1,7 +1,7 @@
 """Games, by the name that `config.game.name` gives them."""
 
 from emcom_jax.games import discrimination, lewis, simclr
-from emcom_jax.games.base import AXIS, Game, Games
+from emcom_jax.games.base import AXIS, Game, Games, is_frozen
 
 GAMES = {
     'lewis': lewis,
@@ -9,4 +9,4 @@ GAMES = {
     'simclr': simclr,
 }  # name -> module with `make` and `check`.
 
-__all__ = ['AXIS', 'GAMES', 'Game', 'Games']
+__all__ = ['AXIS', 'GAMES', 'Game', 'Games', 'is_frozen']

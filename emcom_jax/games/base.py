@@ -7,6 +7,8 @@ listener and shared, and never with respect to the target.
 
 from typing import Protocol
 
+from ml_collections import ConfigDict
+
 from emcom_jax.data.augmentation import Augmentation
 from emcom_jax.types import Agent, Array, Batch, Episode, Guess, Key, Message, Pair, Term
 
@@ -89,6 +91,14 @@ class Game(Protocol):
 # Of each of G groups of speakers with each of H groups of listeners, [G][H]: games that differ in
 # the networks of their agents alone.
 Games = tuple[tuple[Game, ...], ...]
+
+
+def is_frozen(config: ConfigDict, role: str) -> bool:
+    """Whether no agent of a role ('speaker' or 'listener') ever learns: all stay as they are, and
+    play as in evaluation, by what they have stored."""
+    if role == 'speaker':
+        return config.loss.speaker.name == 'none'
+    return config.population.listener_learns == ()
 
 
 def table_of(game: Game | Games) -> Games:

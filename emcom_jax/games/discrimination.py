@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 from emcom_jax.agents.discrimination import Listener, See, Speaker, blind, make_sight
 from emcom_jax.agents.vision import check_trunk
 from emcom_jax.config import get, require
+from emcom_jax.games.base import is_frozen
 from emcom_jax.games.referential import Agents, ReferentialGame
 from emcom_jax.games.referential_check import check_message
 from emcom_jax.types import Source
@@ -23,9 +24,15 @@ def make(config: ConfigDict, source: Source, axis_name: str | None = None) -> Re
         return make_sight(role, axis_name) if sees_images and not shared else blind
 
     # What one role sees with must not change while that role stays as it is.
-    stays = config.loss.speaker.name == 'none' or config.population.listener_learns == ()
+    stays = any(is_frozen(config, role) for role in ('speaker', 'listener'))
     agents = Agents(
-        speaker=lambda: Speaker(config.speaker, config.channel, sight(config.speaker), axis_name),
+        speaker=lambda: Speaker(
+            config.speaker,
+            config.channel,
+            sight(config.speaker),
+            axis_name,
+            1 + (config.loss.listener.num_distractors or 0),
+        ),
         listener=lambda labels: Listener(
             config.listener,
             config.channel,
@@ -44,6 +51,7 @@ def make(config: ConfigDict, source: Source, axis_name: str | None = None) -> Re
 def check(config: ConfigDict, source: Source) -> None:
     """Refuses settings that do not fit together; raises ValueError with one sentence."""
     check_message(config)
+    _check_context(config)
     memory = config.loss.listener.memory
     fits = memory == 0 or (config.channel.length == 1 and config.loss.listener.name == 'info_nce')
     sentence = "must be 0 unless channel.length=1 and loss.listener.name='info_nce'"
@@ -74,3 +82,27 @@ def check(config: ConfigDict, source: Source) -> None:
         for key in keys:
             unset = get(config, key) is None
             require(config, key, unset, f'must be unset with {at}.weights')
+
+
+def _check_context(config: ConfigDict) -> None:
+    """Games of a few candidates, all of which speakers may see."""
+    context, listener, evaluation = config.speaker.context, config.loss.listener, config.evaluation
+    kinds = (None, 'agnostic', 'informed')
+    require(config, 'speaker.context', context in kinds, 'must be agnostic or informed, or unset')
+    few = listener.name == 'in_context'
+    sentence = "needs loss.listener.name='in_context': games of a few candidates"
+    require(config, 'speaker.context', few or context is None, sentence)
+    judged = (evaluation.distractors == 'context') == (context is not None)
+    sentence = "must be 'context' with speaker.context, and only then"
+    require(config, 'evaluation.distractors', judged, sentence)
+    if context is None:
+        return
+    require(config, 'channel.length', config.channel.length == 1, 'must be 1 with speaker.context')
+    count = 1 + listener.num_distractors
+    seen = f'the {count} candidates that a speaker sees'
+    same = tuple(evaluation.num_candidates) == (count,)
+    require(config, 'evaluation.num_candidates', same, f'must be {(count,)}, {seen}')
+    whole = evaluation.batch_size % count == 0
+    require(config, 'evaluation.batch_size', whole, f'must be a multiple of {seen}')
+    # All draws would be the same.
+    require(config, 'evaluation.redraws', evaluation.redraws == 1, 'must be 1 with speaker.context')

@@ -14,6 +14,7 @@ from emcom_jax import channels, losses
 from emcom_jax.agents.sequence import Shapes
 from emcom_jax.config import require
 from emcom_jax.data.batches import make_augmentation
+from emcom_jax.games.base import is_frozen
 from emcom_jax.tables import look_up
 from emcom_jax.types import (
     Agent,
@@ -34,7 +35,7 @@ class Speaker(Protocol):
     """inputs: [B, ...], what it sees of the referents.
 
     `sample` and `force` are for training (batch statistics are those of the batch), `greedy` for
-    evaluation.
+    evaluation, and for who is frozen.
     """
 
     def sample(self, inputs: Array, noise: Array, temperature: Array | float) -> Utterance: ...
@@ -77,6 +78,7 @@ class ReferentialGame:
     def __init__(self, config: ConfigDict, source: Source, agents: Agents):
         self._channel = channel = config.channel
         self._loss = config.loss
+        self._frozen = {role: is_frozen(config, role) for role in ('speaker', 'listener')}
         self._training_steps = config.training_steps
         self._listener_loss = look_up(
             losses.LISTENER_LOSSES, config.loss.listener.name, 'listener loss'
@@ -145,7 +147,7 @@ class ReferentialGame:
         params, state = pair.speaker
         if forced is not None:
             utterance, state = force(params, state, None, batch.speaker_inputs, forced)
-        elif self._loss.speaker.name == 'none':
+        elif self._frozen['speaker']:
             # Frozen speakers have nothing to explore (Chaabouni et al. 2022, ease of learning).
             utterance, state = greedy(params, state, None, batch.speaker_inputs)
         else:
@@ -159,8 +161,8 @@ class ReferentialGame:
             replay, _ = force(target, state, None, batch.speaker_inputs, message)
             target_log_policy = replay.log_policy
         heard = self._corrupt(channel_key, batch, utterance.message, self._channel.noise)
-        hear, _ = self._listener.apply
-        guess, listener_state = hear(*pair.listener, None, heard, batch.listener_inputs, True)
+        hear, learns = self._listener.apply[0], not self._frozen['listener']
+        guess, listener_state = hear(*pair.listener, None, heard, batch.listener_inputs, learns)
         pair = pair._replace(
             shared=shared,
             speaker=pair.speaker._replace(state=state),
@@ -202,7 +204,8 @@ class ReferentialGame:
         return self._listener_loss.function(guess, batch, self._loss.listener, key, axis_name)
 
     def scores(self, prediction: Array, candidates: Array) -> Array:
-        return losses.cosine_scores(prediction, candidates, self._loss.listener.temperature)
+        temperature = self._loss.listener.temperature
+        return self._listener_loss.scores(prediction, candidates, temperature)
 
     def say_greedy(self, speaker: Agent, batch: Batch) -> Message:
         _, greedy, _, _ = self._speaker.apply

@@ -17,6 +17,8 @@ from emcom_jax import channels
 from emcom_jax.losses.listener import (
     classification,
     cosine_scores,
+    dot_scores,
+    in_context,
     info_nce,
     is_correct,
     multi_classification,
@@ -40,7 +42,9 @@ __all__ = [
     'classification',
     'cosine_scores',
     'cross_entropy',
+    'dot_scores',
     'entropy',
+    'in_context',
     'info_nce',
     'is_correct',
     'kl_divergence',
@@ -64,10 +68,11 @@ class Outcome(NamedTuple):
 
 class ListenerLoss(NamedTuple):
     """labels: rank of the label that the listener must name (1 class, 2 attributes; 0: none, it
-    picks the referent among candidates)."""
+    picks the referent among candidates). scores: of a candidate."""
 
     function: Callable[[Guess, Batch, ConfigDict, Key, str | None], Outcome]
     labels: int
+    scores: Callable[[Array, Array, float], Array] = cosine_scores
 
 
 class SpeakerLoss(NamedTuple):
@@ -106,6 +111,17 @@ def _contrast(
     return _among_all(nt_xent, guess, config, axis_name if config.across_devices else None)
 
 
+def _in_context(
+    guess: Guess, batch: Batch, config: ConfigDict, key: Key, axis_name: str | None
+) -> Outcome:
+    del batch, key, axis_name
+    assert guess.prediction is not None and guess.candidates is not None
+    loss, scores = in_context(
+        guess.prediction, guess.candidates, config.num_distractors, config.temperature
+    )
+    return Outcome(loss, is_correct(scores, jax.numpy.zeros(loss.shape[0], int)))
+
+
 def _among_all(
     function: Callable[..., tuple[Array, Array]], guess: Guess, config: ConfigDict, axis: str | None
 ) -> Outcome:
@@ -133,6 +149,7 @@ def _name_attributes(
 LISTENER_LOSSES: dict[str, ListenerLoss] = {
     'info_nce': ListenerLoss(_discriminate, labels=0),
     'nt_xent': ListenerLoss(_contrast, labels=0),
+    'in_context': ListenerLoss(_in_context, labels=0, scores=dot_scores),
     'classification': ListenerLoss(_name_class, labels=1),
     'multi_classification': ListenerLoss(_name_attributes, labels=2),
 }

@@ -120,6 +120,35 @@ def sampled_info_nce(
     return classification(scores, jnp.zeros_like(position)), scores
 
 
+def dot_scores(predictions: Array, candidates: Array, temperature: float = 1.0) -> Array:
+    """Dot product of every prediction [B, D] with every candidate [C, D], over the temperature:
+    [B, C]."""
+    chex.assert_rank([predictions, candidates], 2)
+    return predictions @ candidates.T / temperature
+
+
+def in_context(
+    predictions: Array, targets: Array, num_distractors: int, temperature: float = 1.0
+) -> tuple[Array, Array]:
+    """Softmax over the dot products of a message with the candidates of its game (Lazaridou et al.
+    2017, section 3); examples that follow each other are a game.
+
+    Args:
+      predictions, targets: [B, D]; B is a multiple of the candidates of a game.
+      num_distractors: K, of each game, all of whose examples are targets of one and distractors of
+        the others.
+      temperature: divides the dot products.
+
+    Returns:
+      per-example loss [B], scores [B, 1 + K] with the target first.
+    """
+    chex.assert_rank([predictions, targets], 2)
+    chex.assert_equal_shape([predictions, targets])
+    games = draws.games_of(predictions.shape[0], 1 + num_distractors)
+    scores = jnp.einsum('bd,bkd->bk', predictions, targets[games]) / temperature
+    return classification(scores, jnp.zeros(scores.shape[0], int)), scores
+
+
 def classification(logits: Array, labels: Array) -> Array:
     """Cross-entropy in nats, [B, n] and int [B] -> [B]."""
     chex.assert_rank([logits, labels], [2, 1])

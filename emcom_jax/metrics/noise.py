@@ -15,6 +15,9 @@ from emcom_jax.types import EvalRecord, NoiseRecord
 REFERENCE = 'valid'  # In the place of a rung: the accuracy that ratios refer to.
 
 
+RATIO = 'A ratio is of an accuracy to that on validation images with as many candidates.'
+
+
 def noise_of(
     record: NoiseRecord, valid: EvalRecord, num_resamples: int = 1_000, seed: int = 0
 ) -> dict[str, Any]:
@@ -24,8 +27,8 @@ def noise_of(
     (`<name>_ci95`) from resampled images:
 
     * `accuracy_<rung>@C`, in [0, 1]; `accuracy_valid@C`, that on the validation split.
-    * `ratio_<rung>@C`, in [0, inf): the one over the other; missing where C was not played with on
-      the validation split, nan where nothing was understood there.
+    * `ratio_<rung>@C`, in [0, inf): the one over the other, with the same C; missing where C was
+      not played with on the validation split, nan where nothing was understood there.
     """
     counts = dict(zip(valid.num_candidates, valid.correct, strict=True))
     values: dict[str, Any] = {}

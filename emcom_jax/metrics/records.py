@@ -53,11 +53,29 @@ def check(record: EvalRecord) -> None:
                 f'synsets[{label!r}] of an evaluation record must name all values of that label, '
                 f'got {len(names)} names and values from {values.min()} to {values.max()}.'
             )
+    images, rows = record.images, record.image_rows
+    if (images is None) != (rows is None):
+        raise ValueError('an evaluation record must have image_rows just where it has images.')
+    if images is not None and rows is not None:
+        inside = rows.size == 0 or (0 <= rows[0] and rows[-1] < examples)
+        ordered = rows.shape == images.shape[:1] and (np.diff(rows) > 0).all()
+        if not (inside and ordered):
+            raise ValueError(
+                f'image_rows of an evaluation record must say which of its {examples} referents '
+                f'the {len(images)} images are, in their order.'
+            )
     rank = 3 if record.kind == 'symbols' else 4
     if record.messages.ndim != rank:
         raise ValueError(
             f'messages of kind {record.kind!r} must have rank {rank}, got {record.messages.shape}.'
         )
+
+
+def kept_images(record: EvalRecord, rows: np.ndarray) -> np.ndarray:
+    """Of referents, those of which the record has kept an image: their places in `images`."""
+    if record.image_rows is None:
+        return np.zeros(0, int)
+    return np.flatnonzero(np.isin(record.image_rows, rows))
 
 
 def sample(record: EvalRecord, max_examples: int, seed: int = 0) -> EvalRecord:
@@ -74,6 +92,7 @@ def sample(record: EvalRecord, max_examples: int, seed: int = 0) -> EvalRecord:
         vote=record.vote[..., rows],
         listener_meanings=None if heard is None else heard[rows],
         images=None,
+        image_rows=None,
     )
 
 
@@ -101,7 +120,7 @@ def load(path: str | os.PathLike) -> EvalRecord:
     """The record that `save` wrote to `path`.
 
     Older records do not say whether symbol 0 ends messages: it does if one that leaves room ends
-    with it.
+    with it. Nor do they say which referents their images are: the first ones.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f'no evaluation record at {path}: evaluate that split first.')
@@ -118,6 +137,8 @@ def load(path: str | os.PathLike) -> EvalRecord:
             for prefix in ('labels/', 'synsets/')
         )
         arrays.setdefault('variable_length', _ends(arrays))
+        if 'images' in arrays:
+            arrays.setdefault('image_rows', np.arange(len(arrays['images'])))
         record = EvalRecord(
             split=str(arrays.pop('split')),
             step=int(arrays.pop('step')),

@@ -1,7 +1,9 @@
 """What was said: the commonest messages beside the referents that they name."""
 
 import colorsys
+import contextlib
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from emcom_jax.metrics import records, wordnet
 from emcom_jax.types import EvalRecord
 
 MEMBERS = 4  # From so many referents on a group says something about its message.
@@ -145,12 +148,13 @@ def _columns(record: EvalRecord, speaker: int, image_shape: Sequence[int] | None
             lambda group: [Mark(0, text=f'{correct[:, group.rows].mean():.2f}')],
         ),
     ]
-    pictures = record.images
-    if pictures is None and image_shape and math.prod(image_shape) == record.meanings.shape[1]:
+    flat = image_shape and math.prod(image_shape) == record.meanings.shape[1]
+    if record.images is None and image_shape and flat:
         pictures = record.meanings.reshape(-1, *image_shape)
-    if pictures is not None:
-        pitch = pictures.shape[2] / pictures.shape[1] + 0.1
-        columns.append(Column('referents', PICTURES * pitch - 0.1, _pictures(pictures, pitch)))
+        record = record._replace(images=pictures, image_rows=np.arange(len(pictures)))
+    if record.images is not None:
+        pitch = record.images.shape[2] / record.images.shape[1] + 0.1
+        columns.append(Column('referents', PICTURES * pitch - 0.1, _pictures(record, pitch)))
     for name, labels in record.labels.items():
         if labels.ndim == 1:
             nouns = [noun(synset) for synset in record.synsets.get(name, ())]
@@ -178,13 +182,14 @@ def _symbols(
     return cell
 
 
-def _pictures(pictures: np.ndarray, pitch: float) -> Callable[[Group], list[Mark]]:
+def _pictures(record: EvalRecord, pitch: float) -> Callable[[Group], list[Mark]]:
+    pictures = np.asarray(record.images)
     low, high = float(pictures.min()), float(pictures.max())
     stride = max(1, pictures.shape[1] // 64)  # More pixels than a tile has.
 
     def cell(group: Group) -> list[Mark]:
-        rows = group.rows[group.rows < len(pictures)][:PICTURES]
-        chosen = pictures[rows, ::stride, ::stride]
+        places = records.kept_images(record, group.rows)[:PICTURES]
+        chosen = pictures[places, ::stride, ::stride]
         chosen = (chosen - low) / ((high - low) or 1.0)
         if chosen.ndim == 4 and chosen.shape[3] != 3:
             chosen = chosen[..., 0]
@@ -194,7 +199,12 @@ def _pictures(pictures: np.ndarray, pitch: float) -> Callable[[Group], list[Mark
 
 
 def noun(synset: str) -> str:
-    """What people call it: 'fire engine' of 'fire_engine.n.01'."""
+    """What people call it: 'fire engine' of 'fire_engine.n.01', or of 'n03345487' if WordNet is
+    there to say so."""
+    if re.fullmatch(r'n\d{8}', synset) and wordnet.installed():
+        with contextlib.suppress(ValueError):  # A noun that it does not have.
+            known = wordnet.load()
+            synset = known.name(known.synset(synset))
     return synset.split('.')[0].replace('_', ' ')
 
 

@@ -19,11 +19,15 @@ WHAT = {
     'phase_scrambled': 'phase-\nscrambled',
     'patch_shuffled': 'patch-\nshuffled',
 }
-CAPTION = """Accuracy when speaker and listener see the same image that means nothing, and nothing
+CAPTION = (
+    """Accuracy when speaker and listener see the same image that means nothing, and nothing
 else is among the candidates. Agents that do as well here as on photographs (dashed) talk of
 something else than what these show; dotted is chance. N × N are cells of random colours, Gaussian
 blobs a cell for each pixel. Phase-scrambled images keep the spectrum, patch-shuffled ones the
-parts, of test images. Bars are 95% intervals, or one standard error over replicas."""
+parts, of test images. Bars are 95% intervals, or one standard error over replicas.
+"""
+    + noise.RATIO
+)
 
 
 def rows(values: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[str]]]]:

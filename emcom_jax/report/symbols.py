@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from emcom_jax.metrics import records
 from emcom_jax.metrics.semantics import symbol_counts
 from emcom_jax.report.curves import COLORS
 from emcom_jax.report.curves import FAINT as LINE
@@ -102,7 +103,7 @@ def _draw_row(
         where = y + 0.5 + 0.27 * (line - (len(lines) - 1) / 2)
         ax.text(x, where, text, size=7.5, color=ink, va='center')
     images = record.images
-    shown = _spread(rows[rows < (0 if images is None else len(images))], IMAGES)
+    shown = _spread(records.kept_images(record, rows), IMAGES)
     for place in range(IMAGES):
         left = x + TEXT + place * pitch
         box = (left, left + pitch - 0.08, y + 1, y)
@@ -133,10 +134,10 @@ def _short(name: str) -> str:
     return name if len(name) <= 20 else f'{name[:19]}…'
 
 
-def _spread(rows: np.ndarray, count: int) -> np.ndarray:
-    """At most so many of rows, evenly from the first to the last: neighbours may be views of one
+def _spread(places: np.ndarray, count: int) -> np.ndarray:
+    """At most so many of them, evenly from the first to the last: neighbours may be views of one
     object."""
-    return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
+    return places[np.linspace(0, len(places) - 1, min(count, len(places))).round().astype(int)]
 
 
 def _aspect(record: EvalRecord) -> float:

@@ -258,7 +258,8 @@ def _show_noise(values: dict[str, Any]) -> None:
         names = [f'{what}_{rung}@{count}' for count in counts for what in ('accuracy', 'ratio')]
         cells = [_cell(values, name) if name in values else '' for name in names]
         print(f'{rung:16}' + ''.join(f'  {cell:>22}' for cell in cells))
-    print(f'{"chance":16}' + ''.join(f'  {1 / count:>22.3f}  {"":22}' for count in counts) + '\n')
+    print(f'{"chance":16}' + ''.join(f'  {1 / count:>22.3f}  {"":22}' for count in counts))
+    print(f'{noise.RATIO}\n')
 
 
 def _cell(values: dict[str, Any], name: str) -> str:

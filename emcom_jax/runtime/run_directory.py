@@ -6,6 +6,7 @@ summary.json     the final evaluation             records/<split>.npz  what metr
 evaluations.jsonl  one-off evaluations              (of replica r: <split>.<r>.npz)
 messages.jsonl   what was said, see `corpus.py`   pictures/            what was drawn
 languages.json   language metrics, beside those of other languages
+features/        what frozen trunks see of streamed images; only for training
 """
 
 import fcntl
@@ -42,6 +43,7 @@ class RunDirectory:
         self.records = self.path / 'records'
         self.pictures = self.path / 'pictures'
         self.languages = self.path / 'languages.json'
+        self.features = self.path / 'features'
         self.tensorboard = self.path / 'tensorboard'
         self._lock: TextIO | None = None
 
