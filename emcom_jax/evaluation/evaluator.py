@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from emcom_jax.evaluation.judging import Draws, Judge, make_draws
-from emcom_jax.evaluation.playing import for_each, hear, say, see
+from emcom_jax.evaluation.playing import for_each, hear, say, see, show
 from emcom_jax.games.base import Game, Games, table_of
 from emcom_jax.stacks import agents_of, joined, sizes, stacks
 from emcom_jax.types import Agent, Array, Bank, EvalRecord, Guess, Members
@@ -115,8 +115,9 @@ class Evaluator:
             """One speaker with its listeners; speakers come one after the other, since what all
             listeners make of its messages, [L, N, D], is as much as should lie in memory."""
             message = say(games[0], config, speaker, view)
+            shown = show(games[0], config, population.shared.agent, message)
             heard = [
-                hear(game, config, stack, views, message, draws)
+                hear(game, config, stack, views, shown, draws)
                 for game, (stack, views) in zip(games, listeners, strict=True)
             ]
             spoken = message.symbols if self._game.kind == 'symbols' else message.relaxed

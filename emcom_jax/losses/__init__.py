@@ -17,12 +17,15 @@ from emcom_jax import channels
 from emcom_jax.losses.listener import (
     classification,
     cosine_scores,
+    hinge,
     info_nce,
+    inner_products,
     is_correct,
     multi_classification,
     nt_xent,
     sampled_info_nce,
 )
+from emcom_jax.losses.perceptual import perceptual
 from emcom_jax.losses.speaker import (
     cross_entropy,
     entropy,
@@ -41,12 +44,15 @@ __all__ = [
     'cosine_scores',
     'cross_entropy',
     'entropy',
+    'hinge',
     'info_nce',
+    'inner_products',
     'is_correct',
     'kl_divergence',
     'length_cost',
     'multi_classification',
     'nt_xent',
+    'perceptual',
     'policy_gradient',
     'reinforce',
     'said',
@@ -64,10 +70,11 @@ class Outcome(NamedTuple):
 
 class ListenerLoss(NamedTuple):
     """labels: rank of the label that the listener must name (1 class, 2 attributes; 0: none, it
-    picks the referent among candidates)."""
+    picks the referent among candidates). chooses: whether `num_distractors` says among how many."""
 
     function: Callable[[Guess, Batch, ConfigDict, Key, str | None], Outcome]
     labels: int
+    chooses: bool = False
 
 
 class SpeakerLoss(NamedTuple):
@@ -114,6 +121,31 @@ def _among_all(
     return Outcome(loss, is_correct(scores, jax.numpy.arange(loss.shape[0]) + offset))
 
 
+def _by_margin(
+    guess: Guess, batch: Batch, config: ConfigDict, key: Key, axis_name: str | None
+) -> Outcome:
+    del batch, key
+    scores, own = _scores(guess, config, axis_name)
+    return Outcome(hinge(scores, own, config.reduction), is_correct(scores, own))
+
+
+def _by_likelihood(
+    guess: Guess, batch: Batch, config: ConfigDict, key: Key, axis_name: str | None
+) -> Outcome:
+    del batch, key
+    scores, own = _scores(guess, config, axis_name)
+    return Outcome(classification(scores, own), is_correct(scores, own))
+
+
+def _scores(guess: Guess, config: ConfigDict, axis_name: str | None) -> tuple[Array, Array]:
+    """Inner products with the candidates of the game: `num_distractors` + 1 examples in a row."""
+    assert guess.prediction is not None and guess.candidates is not None
+    axis = axis_name if config.across_devices else None
+    size = None if config.num_distractors is None else config.num_distractors + 1
+    scores, own = inner_products(guess.prediction, guess.candidates, size, axis)
+    return scores / config.temperature, own
+
+
 def _name_class(
     guess: Guess, batch: Batch, config: ConfigDict, key: Key, axis_name: str | None
 ) -> Outcome:
@@ -131,8 +163,10 @@ def _name_attributes(
 
 
 LISTENER_LOSSES: dict[str, ListenerLoss] = {
-    'info_nce': ListenerLoss(_discriminate, labels=0),
+    'info_nce': ListenerLoss(_discriminate, labels=0, chooses=True),
     'nt_xent': ListenerLoss(_contrast, labels=0),
+    'hinge': ListenerLoss(_by_margin, labels=0, chooses=True),
+    'cross_entropy': ListenerLoss(_by_likelihood, labels=0, chooses=True),
     'classification': ListenerLoss(_name_class, labels=1),
     'multi_classification': ListenerLoss(_name_attributes, labels=2),
 }
