@@ -18,6 +18,8 @@ FLOORS = (
     ('data',),
     ('config',),
     ('architectures',),
+    ('curves',),
+    ('canvas',),
     ('channels', 'raster'),
     ('agents', 'losses', 'metrics'),
     ('runtime',),
