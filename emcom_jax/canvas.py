@@ -58,8 +58,9 @@ def _push_paint(style: Style, strokes: Strokes) -> tuple[Array, tuple[Strokes, A
     blank = jnp.ones((batch, style.height, style.width), strokes.vertices.dtype)
 
     def put(memory: Any, stroke: tuple[Array, Strokes]) -> tuple[Any, None]:
-        number, (*shape, colour) = stroke
-        return composition.put(memory, number, _bare(style, *shape), colour), None
+        number, (vertices, sigma2, gate, colour) = stroke
+        bare = _bare(style, vertices, sigma2, gate)
+        return composition.put(memory, number, bare, colour), None
 
     start = composition.start(blank, channels)
     memory, _ = jax.lax.scan(put, start, (_numbers(strokes), strokes))
@@ -71,10 +72,11 @@ def _pull_paint(style: Style, residuals: tuple[Strokes, Any], cotangent: Array) 
     strokes, memory = residuals
 
     def take(back: Any, stroke: tuple[Array, Strokes]) -> tuple[Any, Strokes]:
-        number, (*shape, colour) = stroke
-        bare, pull = jax.vjp(partial(_bare, style), *shape)
+        number, (vertices, sigma2, gate, colour) = stroke
+        bare, pull = jax.vjp(partial(_bare, style), vertices, sigma2, gate)
         back, of_bare, of_colour = composition.take(back, number, bare, colour)
-        return back, Strokes(*pull(of_bare), of_colour)
+        of_vertices, of_sigma2, of_gate = pull(of_bare)
+        return back, Strokes(of_vertices, of_sigma2, of_gate, of_colour)
 
     back = composition.turn(memory, cotangent)
     _, gradient = jax.lax.scan(take, back, (_numbers(strokes), strokes), reverse=True)
@@ -94,7 +96,9 @@ def _bare(style: Style, vertices: Array, sigma2: Array, gate: Array) -> Array:
     rows = jnp.linspace(-1, 1, style.height, dtype=vertices.dtype)[None, :, None]
     columns = jnp.linspace(-1, 1, style.width, dtype=vertices.dtype)[None, None]
     d2 = polyline_distance2(vertices, rows, columns)
-    sigma2, gate = sigma2[:, None, None], gate[:, None, None]
+    # As products with ones, whose gradients are too: see `sum_pixels`.
+    spread = partial(jnp.einsum, 'hw,b->bhw', jnp.ones_like(d2[0]), precision='highest')
+    sigma2, gate = spread(sigma2), spread(gate)
     return (1 - gate) + gate * BARE[style.ink](d2 / sigma2)
 
 
@@ -161,7 +165,7 @@ def _put_over(memory: tuple[Array, ...], number: Array, bare: Array, colour: Arr
     seen = jnp.where(passed == number, light, 0)
     canvas = canvas + (seen * (1 - bare))[..., None] * colour[:, None, None]
     through = (passed == number) & (light * bare > negligible(bare))
-    return canvas, passed + through, jnp.where(through, light * bare, light)
+    return canvas, passed + through.astype(passed.dtype), jnp.where(through, light * bare, light)
 
 
 def _take_over(memory: tuple[Array, ...], number: Array, bare: Array, colour: Array) -> Any:
@@ -171,7 +175,7 @@ def _take_over(memory: tuple[Array, ...], number: Array, bare: Array, colour: Ar
     seen = jnp.where(number <= passed, light, 0)
     alpha, colour = 1 - bare, colour[:, None, None]
     of_bare = seen * jnp.sum(cotangent * (behind - colour), axis=-1)
-    of_colour = jnp.sum((seen * alpha)[..., None] * cotangent, axis=(1, 2))
+    of_colour = jnp.einsum('bhw,bhwk->bk', seen * alpha, cotangent, precision='highest')
     behind = alpha[..., None] * colour + bare[..., None] * behind
     return (behind, passed, light, cotangent), of_bare, of_colour
 

@@ -15,7 +15,8 @@ def quadratic_bezier(params: Array, t: Array) -> Array:
     """`(1-t)^2 p_0 + 2 t (1-t) p_1 + t^2 p_2`, [..., 3, 2] and [T] in [0, 1] -> [..., T, 2]."""
     chex.assert_axis_dimension(params, -2, 3)
     s = 1 - t
-    return jnp.einsum('pt,...pd->...td', jnp.stack([s * s, 2 * s * t, t * t]), params)
+    weights = jnp.stack([s * s, 2 * s * t, t * t])
+    return jnp.einsum('pt,...pd->...td', weights, params, precision='highest')
 
 
 def cubic_bezier(params: Array, t: Array) -> Array:
@@ -24,7 +25,7 @@ def cubic_bezier(params: Array, t: Array) -> Array:
     chex.assert_axis_dimension(params, -2, 4)
     s = 1 - t
     weights = jnp.stack([s * s * s, 3 * s * s * t, 3 * s * t * t, t * t * t])
-    return jnp.einsum('pt,...pd->...td', weights, params)
+    return jnp.einsum('pt,...pd->...td', weights, params, precision='highest')
 
 
 def catmull_rom(params: Array, t: Array, alpha: float = 0.5) -> Array:
@@ -161,8 +162,8 @@ def _pull_distance2(residuals: tuple[Array, ...], cotangent: Array) -> tuple[Arr
         index, start, end = segment
         y, x, t = _from_segment(start, end, rows, columns)
         weight = jnp.where(nearest == index, -2 * cotangent, 0)
-        both = jnp.stack([jnp.sum(weight * z, (1, 2)) for z in (y, x)], -1)
-        of_end = jnp.stack([jnp.sum(weight * t * z, (1, 2)) for z in (y, x)], -1)
+        both = jnp.stack([sum_pixels(weight * z) for z in (y, x)], -1)
+        of_end = jnp.stack([sum_pixels(weight * t * z) for z in (y, x)], -1)
         return None, (both - of_end, of_end)
 
     _, (starts, ends) = jax.lax.scan(pull, None, _segments(vertices))
@@ -197,6 +198,13 @@ def _from_segment(
     y, x = rows - y0, columns - x0
     t = jnp.clip(y * (y1 * inverse) + x * (x1 * inverse), 0, 1)
     return y - t * y1, x - t * x1, t
+
+
+def sum_pixels(image: Array) -> Array:
+    """[B, H, W] -> [B]. As a product with ones: on CPUs XLA's sum is far slower. Products are
+    asked for in full precision, which accelerators do not give by themselves."""
+    ones = jnp.ones(image.shape[-1], image.dtype)
+    return jnp.sum(jnp.matmul(image, ones, precision='highest'), axis=-1)
 
 
 def negligible(x: Array) -> float:

@@ -108,7 +108,7 @@ def over(alpha: Array, colours: Array) -> Array:
     chex.assert_rank([alpha, colours], [4, 3])
     bare = jnp.cumprod(1 - alpha, axis=1)
     seen = jnp.concatenate([jnp.ones_like(bare[:, :1]), bare[:, :-1]], axis=1)
-    return jnp.einsum('blhw,blk->bhwk', alpha * seen, colours)
+    return jnp.einsum('blhw,blk->bhwk', alpha * seen, colours, precision='highest')
 
 
 # --- drawing --------------------------------------------------------------------------------------
