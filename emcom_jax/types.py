@@ -336,6 +336,10 @@ class EvalRecord(NamedTuple):
     listener_meanings: [N, D'] float32, of images, what the first listener makes of them; else None.
     images: [M, h, w, 3] uint8, the first M of the referents made small, if they are images.
     synsets: label name -> the WordNet name of each of its values; empty where they are not known.
+    games: of drawings, M of the games that were played with the most candidates, for people to look
+        at; empty otherwise. 'rows' [M], the referents; 'images' [I, h, w, 3] uint8; of these,
+        'shown' [M] is what the speaker saw and 'candidates' [M, C] what the listeners chose among;
+        of which 'target' [M] is right, and 'picked' [S, L, M] what they chose, in range(C); int32.
     """
 
     split: str
@@ -354,6 +358,7 @@ class EvalRecord(NamedTuple):
     listener_meanings: np.ndarray | None = None
     images: np.ndarray | None = None
     synsets: dict[str, tuple[str, ...]] = {}
+    games: dict[str, np.ndarray] = {}
 
 
 class NoiseRecord(NamedTuple):

@@ -70,6 +70,22 @@ class Judge:
         correct, loss, vote = (jnp.stack(parts) for parts in zip(*judged, strict=True))
         return correct, loss, vote
 
+    def choices(self, guess: Guess, bank: Bank, count: int, key: Key) -> tuple[Array, Array, Array]:
+        """The first of the draws that are judged: the candidates of each referent, rows [N, C];
+        which of them it is itself, [N]; and which of them listeners pick, [L, N]."""
+        assert guess.prediction is not None and guess.candidates is not None
+        prediction, candidates = guess.prediction, guess.candidates
+
+        def of_group(rows: Array) -> tuple[Array, Array, Array]:
+            scores = jax.vmap(self._game.scores)(prediction[:, rows], candidates[:, rows])
+            among = jnp.broadcast_to(rows[:, None], (count, count))
+            return among, jnp.arange(count), jnp.argmax(scores, axis=-1)
+
+        first = jax.random.split(key, self._config.redraws)[0]
+        groups = (self.rivals(bank), self.classes(bank))
+        among, own, picked = in_groups(of_group, first, prediction.shape[1], count, *groups)
+        return among.T, own, picked
+
     def _judge_draw(
         self, guess: Guess, key: Key, count: int, rivals: Array | None, classes: Array | None
     ) -> Judged:

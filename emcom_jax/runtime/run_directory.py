@@ -6,6 +6,7 @@ summary.json     the final evaluation             records/<split>.npz  what metr
 evaluations.jsonl  one-off evaluations              (of replica r: <split>.<r>.npz)
 messages.jsonl   what was said, see `corpus.py`   pictures/            what was drawn
 languages.json   language metrics, beside those of other languages
+sketches/<step>.npz  what was drawn of some referents in a validation
 """
 
 import fcntl
@@ -41,6 +42,7 @@ class RunDirectory:
         self.checkpoints = self.path / 'checkpoints'
         self.records = self.path / 'records'
         self.pictures = self.path / 'pictures'
+        self.sketches = self.path / 'sketches'
         self.languages = self.path / 'languages.json'
         self.tensorboard = self.path / 'tensorboard'
         self._lock: TextIO | None = None
