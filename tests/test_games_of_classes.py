@@ -60,10 +60,13 @@ def test_a_game_has_one_image_of_each_class(together):
 
 def test_both_see_the_same_unless_there_are_partners():
     bank = bank_of(LABELS)
-    batch = jax.eval_shape(lambda: draw(bank, KEY, np.int32(0), 10, 0.0, None, together=5))
-    assert batch.speaker_inputs.shape == (10, 1)
-    batch = draw(bank, KEY, np.int32(0), 10, 0.0, None, together=5)
-    assert batch.listener_inputs is batch.speaker_inputs
+
+    def alike():
+        batch = draw(bank, KEY, np.int32(0), 10, 0.0, None, together=5)
+        assert batch.listener_inputs is batch.speaker_inputs
+        return batch
+
+    assert jax.eval_shape(alike).speaker_inputs.shape == (10, 1)
 
 
 def test_the_images_of_a_class_come_in_turn():
