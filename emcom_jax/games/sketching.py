@@ -72,7 +72,11 @@ class Sketching:
         alike = config.game.shared_trunk
         projects = alike and config.game.shared_projection
         # What one role sees with must not change while that role stays as it is.
-        stays = config.loss.speaker.name == 'none' or config.population.listener_learns == ()
+        self._learns = {
+            'speaker': config.loss.speaker.name != 'none',
+            'listener': config.population.listener_learns != (),
+        }
+        stays = not all(self._learns.values())
         frozen = config.speaker.trunk.frozen
         self.trunks = 'shared' if alike else 'own'
         self.trunk_learns = alike and not stays and (projects or not frozen)
@@ -162,7 +166,7 @@ class Sketching:
         first, second = (self._project(pair.shared, x) for x in (first, second))
 
         message, (_, sample, greedy) = forced, self._speaker.apply
-        if message is None and self._loss.speaker.name == 'none':
+        if message is None and not self._learns['speaker']:
             message, _ = greedy(*pair.speaker, None, first)
         elif message is None:
             noise = gate_noise(draws.example_keys(draw_key, batch.position), self._channel.length)
@@ -268,7 +272,7 @@ class Sketching:
         """What a role makes of images in training, and the pair with new batch statistics."""
         look, whose = self._whose(role, pair)
         agent: Agent = getattr(pair, whose)
-        learns = self.trunks == 'own' or not self.backbone_stays
+        learns = self._learns[role] if self.trunks == 'own' else not self.backbone_stays
         features, state = look(*agent, None, images, learns)
         return features, pair._replace(**{whose: agent._replace(state=state)})
 
