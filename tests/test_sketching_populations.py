@@ -28,6 +28,7 @@ from sketches import (
 
 from emcom_jax import updates
 from emcom_jax.data.batches import others_of
+from emcom_jax.evaluation.cross_play import Group, cross_play
 from emcom_jax.evaluation.evaluator import Evaluator
 from emcom_jax.evaluation.interventions import tamper
 from emcom_jax.evaluation.judging import make_draws
@@ -126,6 +127,27 @@ def test_a_record_shows_games(evaluated):
     hit = games['picked'] == games['target']
     share = record.correct[0][..., rows]
     assert (share[hit] >= 0.5).all() and (share[~hit] <= 0.5).all()
+
+
+def test_strangers_look_at_drawings_with_eyes_of_their_own(evaluated):
+    game, members, bank, record = evaluated
+    agents = (members.speakers.agent, members.listeners.agent)
+    weights = jax.tree.map(lambda leaf: -0.5 * leaf, members.shared.agent.params)
+    blind = jax.tree.map(jnp.zeros_like, agents[1])
+    strange = members.shared.agent._replace(params=weights)
+    groups = [
+        Group('one', game, bank, *agents, members.shared.agent),
+        Group('two', game, bank, *agents, strange),
+        Group('three', game, bank, agents[0], blind, strange),
+    ]
+    found = cross_play(groups, config_of(TWO | {'evaluation.redraws': 2}).evaluation, 0).accuracy
+    # Of one's own it is what an evaluation finds.
+    np.testing.assert_allclose(found[:, :2, :2], record.correct.mean(axis=-1), atol=1e-6)
+    np.testing.assert_allclose(found[:, :, 4:], 1 / GAME)  # They see no difference.
+    if game.trunks == 'own':
+        np.testing.assert_array_equal(found[:, :2, 2:4], found[:, :2, :2])
+    else:
+        assert np.any(found[:, :2, 2:4] != found[:, :2, :2])
 
 
 def test_silence_is_a_blank_canvas():
