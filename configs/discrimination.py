@@ -110,7 +110,7 @@ LAZARIDOU = {
     'speaker.head': 'policy_value',
     'listener.projection_sizes': (50,),
     'loss.speaker.name': 'reinforce',
-    'loss.listener.name': 'in_context',
+    'loss.listener.name': 'cross_entropy',
     'loss.listener.temperature': 1.0,
     **GAMES_OF_TWO,
 }

@@ -160,22 +160,30 @@ def _base() -> ConfigDict:
         # of the same object or class: same | augmented | viewpoint | same_class
         'views': 'same',
         'augmentation': _augmentation(),
-        # Who is in a batch with whom: random, neighbours (in what is seen), or the name of a label
-        # (class, object, ...) that hard distractors share with the target ...
+        # Who is in a batch with whom: random, neighbours (in what is seen), the name of a label
+        # (class, object, ...) that hard distractors share with the target, or one_of_each class ...
         'distractors': 'random',
         'together': 8,  # ... so many of whom come together.
-        'shared_trunk': True,  # discrimination: one trunk for all agents, the speakers'.
+        'shared_trunk': True,  # One trunk for all agents, the speakers' ...
+        'shared_projection': True,  # ... sketching: and one projection of what it sees ...
+        'latent_size': 64,  # ... to so many features.
     }
     config.channel = {
-        'kind': 'categorical',  # categorical | gumbel | gumbel_st | continuous
-        'vocab_size': 20,
-        'length': 10,  # Symbols of a message; its maximum if variable.
+        'kind': 'categorical',  # categorical | gumbel | gumbel_st | continuous | drawing
+        'vocab_size': 20,  # drawing: 0.
+        'length': 10,  # Symbols of a message; its maximum if variable. drawing: strokes.
         'variable_length': False,  # Symbol 0 then ends the message, and counts in its length.
         'noise': 0.0,  # Rate at which symbols are replaced on their way, in training.
         'shuffled': False,  # A control: listeners hear what was said of another referent.
         'temperature': 1.0,  # Gumbel-softmax ...
         'temperature_mode': 'fixed',  # ... fixed | scheduled | learned (from temperature) ...
         'temperature_end': 0.1,  # ... scheduled: reached exponentially at training_steps.
+        'stroke': 'line',  # drawing: line | quadratic | cubic | catmull_rom
+        'gates': False,  # drawing: the speaker chooses how many of the strokes it draws.
+        'sigma2': 5e-4,  # drawing: width of a stroke, squared; the canvas is 2 wide ...
+        'sigma2_end': placeholder(
+            float
+        ),  # ... reached exponentially at training_steps; or as it is.
     }
     config.speaker = {
         'torso': 'identity',  # identity | mlp
@@ -186,6 +194,7 @@ def _base() -> ConfigDict:
         **_core(),
         'head': 'policy_value',  # policy | policy_value | policy_q_value
         'head_sizes': (),  # Hidden layers of every head.
+        'attention': False,  # sketching: strokes in turn, with attention to image and canvas.
         'trunk': _trunk(),
         'groups': placeholder(tuple),  # What is different in each group: ({'core': 'gru'}, ...).
     }
@@ -207,13 +216,18 @@ def _base() -> ConfigDict:
             'length_cost_power': 0.0,  # ... times the accuracy to this power: lazy once understood.
         },
         'listener': {
-            # info_nce | nt_xent | in_context | classification | multi_classification
+            # info_nce | nt_xent | hinge | cross_entropy | classification | multi_classification
             'name': 'info_nce',
             'num_distractors': placeholder(int),  # None: all others of the batch.
+            'reduction': 'mean',  # hinge, over the candidates: mean | sum
             'memory': 0,  # discrimination: candidates of earlier steps that are distractors, too.
             'temperature': 0.1,
             'across_devices': True,  # Candidates from all devices, not only its own.
             'label': 'class',  # classification, multi_classification: which label to name.
+        },
+        'perceptual': {  # sketching: a drawing should look like what is drawn ...
+            'coefficient': 0.0,  # ... 0: it need not ...
+            'weights': (1.0, 1.0, 1.0, 1.0, 1.0),  # ... to each block of the trunk.
         },
     }
     config.optimizer = {
@@ -258,7 +272,7 @@ def _base() -> ConfigDict:
     config.evaluation = {
         'every': 500,  # Steps between validations; 0: only at the end.
         'num_candidates': (16, 128),
-        # random | hard: those of game.distractors | context: those that speakers see.
+        # random | hard: as game.distractors says | context: those that speakers see.
         'distractors': 'random',
         'redraws': 5,  # Draws of candidates that an accuracy is averaged over.
         'batch_size': 1024,

@@ -1,5 +1,7 @@
 """Random draws that do not depend on how a batch is split over devices, each in O(1)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -40,17 +42,39 @@ def permuted(key: Key, position: Array, size: int) -> Array:
     """
     if size <= _SMALL:
         return jax.random.permutation(key, size)[position]
-    a = max(1, int(size**0.5))
+    return _walked(key, position, size, max(1, int(size**0.5)))
+
+
+def permuted_in(key: Key, position: Array, size: Array) -> Array:
+    """As `permuted`, of ranges whose sizes are known only where this runs, each with its key.
+
+    The permutations of a small range do not all occur.
+
+    Args:
+      key: [B]; the same key and size are the same permutation.
+      position, size: int32 [B], 0 <= position < size < 2**24.
+
+    Returns:
+      int32 [B].
+    """
+    side = jnp.sqrt(size.astype(jnp.float32)).astype(jnp.int32)
+    return jax.vmap(_walked)(key, position, size, side)
+
+
+def _walked(key: Key, position: Array, size: Any, a: Any) -> Array:
+    """A Feistel network over the grid of a rows, about the root of the size, and as many columns as
+    it takes."""
     b = -(-size // a)
+    rows, columns = (jnp.asarray(x).astype(jnp.uint32) for x in (a, b))
     rounds = jax.random.bits(key, (_ROUNDS,), jnp.uint32)
 
     def permute_grid(x: Array) -> Array:
         left, right = x // b, x % b
         for i in range(_ROUNDS):
             if i % 2 == 0:
-                left = (left + (_mix(right, rounds[i]) % jnp.uint32(a)).astype(jnp.int32)) % a
+                left = (left + (_mix(right, rounds[i]) % rows).astype(jnp.int32)) % a
             else:
-                right = (right + (_mix(left, rounds[i]) % jnp.uint32(b)).astype(jnp.int32)) % b
+                right = (right + (_mix(left, rounds[i]) % columns).astype(jnp.int32)) % b
         return left * b + right
 
     def outside(x: Array) -> Array:

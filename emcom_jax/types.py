@@ -82,6 +82,20 @@ class Partners(NamedTuple):
     group: Array
 
 
+class Classes(NamedTuple):
+    """Examples by their class, for games with one image of each class.
+
+    order: [N] int32, the rows, class after class.
+    start, size: [K] int32, where each class begins in that order, and how many examples it has.
+    number: [N] int32, the class of each row, in range(K); only classes that occur are counted.
+    """
+
+    order: Array
+    start: Array
+    size: Array
+    number: Array
+
+
 class Sight(NamedTuple):
     """What agents see of the examples of a split, on a device.
 
@@ -106,6 +120,8 @@ class Bank(NamedTuple):
     partners: of which other examples the listener sees one in place of the speaker's, or None where
         both see the same.
     rivals: which examples are hard to tell apart, or None where all distractors are drawn alike.
+    classes: of which a game has one image each, or None where candidates are of any class.
+    images: the images of what `sight` holds features of, where a loss reads them; else None.
     """
 
     sight: Sight
@@ -113,6 +129,8 @@ class Bank(NamedTuple):
     listener_sight: Sight | None = None
     partners: Partners | None = None
     rivals: Partners | None = None
+    classes: Classes | None = None
+    images: Sight | None = None
 
     @property
     def inputs(self) -> Array:
@@ -134,6 +152,8 @@ class Batch(NamedTuple):
     position: [B] int32, the example's place in the batch of the whole step (over all devices): the
         keys of its random draws are folded from it, so they do not depend on the number of devices.
     weight: [B] float32, 1 for an example that counts and 0 for padding.
+    images: [B, H, W, 3] float32, what the speaker's features are of, where a loss reads it; else
+        None.
     """
 
     speaker_inputs: Array
@@ -141,6 +161,7 @@ class Batch(NamedTuple):
     labels: dict[str, Array]
     position: Array
     weight: Array
+    images: Array | None = None
 
 
 # --- play -----------------------------------------------------------------------------------------
@@ -152,17 +173,22 @@ class Message(NamedTuple):
     symbols: [B, T] int32 in [0, V); 0 after the end of the message.
     relaxed: [B, T, V] float32, the vectors that carry the gradient on a differentiable channel
         (Gumbel-softmax weights, one-hot forward if straight-through; real vectors if continuous);
-        None on a channel of sampled symbols.
-    mask: [B, T] float32, 1 up to and including the end of the message, 0 after it.
+        None on a channel of sampled symbols. Of a drawing, the T strokes: the coordinates (row,
+        column) of their control points in [-1, 1], and, if there are gates, a last value in [0, 1]:
+        how much of the stroke is drawn.
+    mask: [B, T] float32, 1 up to and including the end of the message, 0 after it. Of a drawing, 1
+        for the strokes that are drawn.
     end: [B, T] float32, weight with which the message ends at each symbol; rows sum to 1. One-hot,
         except for a variable-length relaxed message in training, through which the decision to end
         is differentiated.
+    seen: [B, D] float32, what a trunk that all listeners share makes of the drawing; else None.
     """
 
     symbols: Array
     relaxed: Array | None
     mask: Array
     end: Array
+    seen: Array | None = None
 
 
 class Utterance(NamedTuple):
@@ -205,12 +231,15 @@ class Episode(NamedTuple):
     target_log_policy: [B, T, V] float32, the EMA speaker's log-probabilities along the message that
         was said (teacher-forced; no gradient), or None where nothing reads them.
     heard: the message as the listener received it (after channel noise).
+    maps: of each block of a trunk, what it makes of the drawing and of what is drawn, two of
+        [B, h, w, channels] float32 (no gradient of the second), or None where no loss reads it.
     """
 
     utterance: Utterance
     target_log_policy: Array | None
     heard: Message
     guess: Guess
+    maps: tuple[tuple[Array, Array], ...] | None = None
 
 
 class Term(NamedTuple):
@@ -310,6 +339,10 @@ class EvalRecord(NamedTuple):
     images: [M, h, w, 3] uint8, a random sample of the referents made small, if they are images.
     image_rows: [M] int, which referents those are, in their order; None without images.
     synsets: label name -> the WordNet name of each of its values; empty where they are not known.
+    games: of drawings, M of the games that were played with the most candidates, for people to look
+        at; empty otherwise. 'rows' [M], the referents; 'images' [I, h, w, 3] uint8; of these,
+        'shown' [M] is what the speaker saw and 'candidates' [M, C] what the listeners chose among;
+        of which 'target' [M] is right, and 'picked' [S, L, M] what they chose, in range(C); int32.
     """
 
     split: str
@@ -329,6 +362,7 @@ class EvalRecord(NamedTuple):
     images: np.ndarray | None = None
     image_rows: np.ndarray | None = None
     synsets: dict[str, tuple[str, ...]] = {}
+    games: dict[str, np.ndarray] = {}
 
 
 class NoiseRecord(NamedTuple):

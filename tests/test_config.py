@@ -44,19 +44,22 @@ def large_source():
 
 @pytest.fixture(scope='module')
 def images():
-    labels = {'class': np.zeros(4096, np.int32), 'object': np.arange(4096, dtype=np.int32) // 2}
+    labels = {
+        'class': np.arange(4096, dtype=np.int32) % 12,
+        'object': np.arange(4096, dtype=np.int32) // 2,
+    }
     split = Split(np.broadcast_to(np.uint8(0), (4096, 16, 16, 3)), labels)
     return Source(
         'images',
         dict.fromkeys(('train', 'valid', 'test'), split),
-        {'class': 9, 'object': 2048},
+        {'class': 12, 'object': 2048},
         (16, 16, 3),
-        synsets={'class': ('dog.n.01',) * 9},
+        synsets={'class': ('dog.n.01',) * 12},
     )
 
 
 def sees_images(config):
-    return config.game.name in ('discrimination', 'simclr')
+    return config.game.name in ('discrimination', 'simclr', 'sketching')
 
 
 @pytest.fixture(scope='module')

@@ -36,7 +36,7 @@ TINY = {
     'speaker.head': 'policy_value',
     'listener.projection_sizes': (3,),
     'loss.speaker.name': 'reinforce',
-    'loss.listener.name': 'in_context',
+    'loss.listener.name': 'cross_entropy',
     'loss.listener.num_distractors': C - 1,
     'loss.listener.temperature': 0.5,
     'evaluation.distractors': 'context',
@@ -93,13 +93,14 @@ def test_a_game_is_of_examples_that_follow_each_other():
 def test_the_loss_is_the_softmax_over_the_dot_products_of_a_game():
     rng = np.random.default_rng(0)
     said, seen = rng.standard_normal((2, 2 * C, 3))
-    loss, scores = losses.in_context(jnp.float32(said), jnp.float32(seen), C - 1, 0.5)
+    scores, own = losses.inner_products(jnp.float32(said), jnp.float32(seen), C)
+    loss = losses.classification(scores / 0.5, own)
     for row in range(2 * C):
         game = np.arange(row // C * C, row // C * C + C)
         each = seen[game] @ said[row] / 0.5
         own = scipy.special.log_softmax(each)[row % C]
         np.testing.assert_allclose(loss[row], -own, rtol=1e-4)
-        np.testing.assert_allclose(sorted(scores[row]), sorted(each), rtol=1e-4)
+        np.testing.assert_allclose(scores[row] / 0.5, each, rtol=1e-4)
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -179,7 +180,7 @@ REFUSED = [
             'loss.listener.name': 'info_nce',
             'speaker.context': 'informed',
         },
-        "needs loss.listener.name='in_context'",
+        "needs loss.listener.name='cross_entropy' with num_distractors",
     ),
     ({'evaluation.distractors': 'random'}, "must be 'context' with speaker.context, and only then"),
     ({'speaker.context': None, 'evaluation.distractors': 'context'}, 'and only then'),
@@ -187,7 +188,10 @@ REFUSED = [
     ({'evaluation.best_metric': 'accuracy@4', 'evaluation.num_candidates': (4,)}, 'must be .5,.'),
     ({'evaluation.batch_size': 9}, 'multiple of the 5 candidates'),
     ({'evaluation.redraws': 2}, 'must be 1 with speaker.context'),
-    ({'loss.listener.num_distractors': None}, "must be set for 'in_context'"),
+    (
+        {'loss.listener.num_distractors': None},
+        "needs loss.listener.name='cross_entropy' with num_distractors",
+    ),
     ({'loss.listener.num_distractors': 3}, 'does not divide the batch of a device, which is 10'),
     ({'game.name': 'lewis', 'speaker.context': 'informed'}, "is not read by game.name='lewis'"),
 ]

@@ -78,7 +78,7 @@ def test_imports_point_one_way(module):
 @pytest.mark.parametrize('room', ['games', 'agents'])
 def test_a_game_imports_no_other_game(room):
     shared = {'__init__', 'base', 'networks', 'recurrence', 'heads', 'vision'}
-    shared |= {'referential', 'referential_check', 'sequence'}
+    shared |= {'referential', 'referential_check', 'sketching_check', 'sequence'}
     shared |= {'normalization', 'pretrained', 'weight_files'}
     games = {path.stem for path in (PACKAGE / room).glob('*.py')} - shared
     assert games

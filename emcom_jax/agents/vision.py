@@ -53,6 +53,13 @@ class Features(NamedTuple):
     pooled: Array
     maps: dict[str, Array]
 
+    @property
+    def blocks(self) -> tuple[Array, ...]:
+        """The last map of each block: of VGG16 relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3, of a
+        ResNet the four stages, of the small network its four layers."""
+        last = {name.split('_')[0]: x for name, x in self.maps.items()}
+        return tuple(last.values())
+
 
 class Trunk(Protocol):
     """images: [B, H, W, 3] float32, normalised as the weights want it.

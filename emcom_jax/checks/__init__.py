@@ -4,6 +4,7 @@ import math
 
 from ml_collections import ConfigDict
 
+from emcom_jax import losses
 from emcom_jax.architectures import check_groups, each_group
 from emcom_jax.checks.evaluation import check_best, check_evaluation, picks_referent
 from emcom_jax.checks.population import check_population, check_updates
@@ -152,7 +153,8 @@ def _check_batch(config: ConfigDict, source: Source, num_devices: int) -> None:
     require(
         config,
         'loss.listener.num_distractors',
-        distractors is None or listener.name in ('info_nce', 'in_context'),
+        distractors is None
+        or look_up(losses.LISTENER_LOSSES, listener.name, 'listener loss').chooses,
         f'means nothing for loss.listener.name={listener.name!r}: leave it unset',
     )
     require(
@@ -161,12 +163,11 @@ def _check_batch(config: ConfigDict, source: Source, num_devices: int) -> None:
         distractors is None or 1 <= distractors <= others,
         f'must lie between 1 and {others}, the number of other candidates in a batch',
     )
-    if listener.name == 'in_context':
-        key = 'loss.listener.num_distractors'
-        require(config, key, distractors is not None, "must be set for 'in_context'")
-        local = batch // num_devices
-        sentence = f'does not divide the batch of a device, which is {local}, into games'
-        require(config, key, local % (1 + distractors) == 0, sentence)
+    by_game = listener.name in ('hinge', 'cross_entropy') and distractors is not None
+    local = batch // num_devices
+    whole = not by_game or local % (1 + distractors) == 0
+    sentence = f'must divide the {local} examples of a device into games of 1 more than that'
+    require(config, 'loss.listener.num_distractors', whole, sentence)
     require(
         config,
         'data.dtype',

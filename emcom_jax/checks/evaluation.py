@@ -151,4 +151,5 @@ def picks_referent(config: ConfigDict) -> bool:
 
 def _kind(config: ConfigDict) -> str:
     """The kind of message that a record holds."""
-    return 'continuous' if config.channel.kind == 'continuous' else 'symbols'
+    kinds = {'continuous': 'continuous', 'drawing': 'drawings'}
+    return kinds.get(config.channel.kind, 'symbols')

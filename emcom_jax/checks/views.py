@@ -1,10 +1,11 @@
 """What a config says of how referents are shown, and with whom."""
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from emcom_jax.config import one_of, require
 from emcom_jax.data.augmentation import fault
-from emcom_jax.data.bank import is_streamed, partner_label, rival_label
+from emcom_jax.data.bank import ONE_OF_EACH, class_label, is_streamed, partner_label, rival_label
 from emcom_jax.data.batches import make_augmentation
 from emcom_jax.types import Source
 
@@ -40,9 +41,19 @@ def check_views(config: ConfigDict, source: Source, num_devices: int) -> None:
     label = partner_label(group)
     sentence = f'needs a label {label!r}, and {source.name} has {known or "none"}'
     require(config, 'game.views', label is None or label in known, sentence)
-    among = ('random', 'neighbours', *known)
+    among = ('random', 'neighbours', ONE_OF_EACH, *known)
     require(config, 'game.distractors', group.distractors in among, one_of(*among))
-    hard = rival_label(group) is not None
+    label = class_label(group)
+    sentence = f'needs a label {label!r}, and {source.name} has {known or "none"}'
+    require(config, 'game.distractors', label is None or label in known, sentence)
+    if label is not None:
+        count = len(np.unique(source.splits['train'].labels[label]))
+        sentence = f'must be at most {count}, the number of classes of {source.name}'
+        require(config, 'game.together', group.together <= count, sentence)
+        asked, others = config.loss.listener.num_distractors, group.together - 1
+        sentence = f'must be {others}, as a game has game.together={group.together} candidates'
+        require(config, 'loss.listener.num_distractors', asked == others, sentence)
+    hard = label is not None or rival_label(group) is not None
     local = config.data.batch_size // num_devices
     if hard:
         fits = group.together >= 2 and local % group.together == 0

@@ -7,10 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emcom_jax.types import Array, Bank, Partners, Sight, Source, Split
+from emcom_jax.data.augmentation import IMAGENET, PLAIN
+from emcom_jax.tables import look_up
+from emcom_jax.types import Array, Bank, Classes, Partners, Sight, Source, Split
 
 Scaling = tuple[np.ndarray, np.ndarray]  # What is subtracted and what divides, each [D] float32.
 
+ONE_OF_EACH = 'one_of_each'  # Of game.distractors: the candidates are of different classes.
+CHANNELS = {'imagenet': IMAGENET, 'plain': PLAIN}
 _VALUES = 2**27  # Of a memory map, read at a time.
 PIXEL = 255  # The largest value of an image as stored.
 _SAMPLE = 4096  # Images, whose mean and deviation stand for those of all.
@@ -41,12 +45,25 @@ def standard_of(split: Split) -> Standard:
     return Standard(scaling(split.inputs), None if heard is None else scaling(heard))
 
 
+def scaling_of(config: Any) -> Scaling | None:
+    """What is subtracted from the channels of images and what divides them, if they are known
+    without looking at images; None where images are seen as they are.
+
+    config: the data group; `channels` is not 'own' if `standardize` is set.
+    """
+    if not config.standardize:
+        return None
+    mean, deviation = look_up(CHANNELS, config.channels, 'data.channels')
+    return np.array(mean, np.float32), np.array(deviation, np.float32)
+
+
 def make_bank(
     split: Split,
     dtype: str,
     standard: Standard | None = None,
     partners: str | None = None,
     rivals: str | None = None,
+    classes: str | None = None,
 ) -> Bank:
     """Puts a split on the default device: features [N, D] as `dtype`, images as they are.
 
@@ -54,6 +71,7 @@ def make_bank(
     partners: the label of which listeners see another example with the same value than the speaker.
     rivals: the label of which examples with the same value are distractors of each other, or
         'neighbours' for those nearest in what speakers see.
+    classes: the label of which a game has one example of each value.
 
     Raises:
       ValueError: the dtype cannot hold the features, or there is no such label.
@@ -67,6 +85,7 @@ def make_bank(
         listener_sight=None if heard is None else _make_sight(heard, dtype, others),
         partners=None if partners is None else group_by(split.labels[partners]),
         rivals=None if rivals is None else _rivals(split, rivals),
+        classes=None if classes is None else classes_of(split.labels[classes]),
     )
 
 
@@ -191,9 +210,21 @@ def group_by(labels: np.ndarray) -> Partners:
     return Partners(*(jnp.asarray(column, jnp.int32) for column in columns))
 
 
+def classes_of(labels: np.ndarray) -> Classes:
+    """Gathers examples by their class, int [N]."""
+    _, number, size = np.unique(labels, return_inverse=True, return_counts=True)
+    columns = (np.argsort(labels, kind='stable'), np.cumsum(size) - size, size, number)
+    return Classes(*(jnp.asarray(column, jnp.int32) for column in columns))
+
+
 def rival_label(config: Any) -> str | None:
     """The label by which `make_bank` should group rivals; config: the game group."""
-    return None if config.distractors == 'random' else config.distractors
+    return None if config.distractors in ('random', ONE_OF_EACH) else config.distractors
+
+
+def class_label(config: Any) -> str | None:
+    """The label of which a game has one example of each value; config: the game group."""
+    return 'class' if config.distractors == ONE_OF_EACH else None
 
 
 def partner_label(config: Any) -> str | None:

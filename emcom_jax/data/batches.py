@@ -8,9 +8,13 @@ import jax.numpy as jnp
 from emcom_jax import draws
 from emcom_jax.data.augmentation import Augmentation, augment
 from emcom_jax.data.bank import PIXEL
-from emcom_jax.types import Array, Bank, Batch, Key, Partners, Sight
+from emcom_jax.types import Array, Bank, Batch, Classes, Key, Partners, Sight
 
-_PARTNERS, _RIVALS = 2**31, 2**31 + 1  # Folded into keys where no position of an example is.
+_PARTNERS, _RIVALS, _CLASSES = (
+    2**31,
+    2**31 + 1,
+    2**31 + 2,
+)  # Folded into keys where no position of an example is.
 
 
 def make_augmentation(config: Any) -> Augmentation | None:
@@ -47,20 +51,57 @@ def draw(
       noise, augmentation: see `look_at`.
       axis_name: of the devices, or None for one.
       together: how many rivals come together, of a bank that has some: the first of each so many
-        examples is drawn as said above, the others from its group (which then may repeat). Divides
-        the batch of a device.
+        examples is drawn as said above, the others from its group (which then may repeat). Of a
+        bank with classes so many examples in a row are of different ones (see `_one_of_each`).
+        Divides the batch of a device.
     """
     order_key, view_key = jax.random.split(key)
     size = bank.size
     position = _positions(batch_size, axis_name)
     batches = size // batch_size
     place = (step % batches) * batch_size + position
+    if bank.classes is not None and together > 1:
+        rows, others = _one_of_each(bank.classes, order_key, step, position, batch_size)
+        key = jax.random.fold_in(view_key, step)
+        apart = None if bank.partners is None else others
+        return look_at(bank, rows, position, key, noise, augmentation, apart)
     first = position // together * together - position  # Where the first of its rivals stands.
     rows = draws.permuted(jax.random.fold_in(order_key, step // batches), place + first, size)
     key = jax.random.fold_in(view_key, step)
     if bank.rivals is not None and together > 1:
         rows = _rival(bank.rivals, rows, position, jax.random.fold_in(key, _RIVALS), together)
     return look_at(bank, rows, position, key, noise, augmentation)
+
+
+def _one_of_each(
+    classes: Classes, key: Key, step: Array, position: Array, batch_size: int
+) -> tuple[Array, Array]:
+    """Rows for games with one example of each class, and other examples of the same classes.
+
+    As Mihai and Hare 2021 (Learning to draw) draw object-oriented games: the classes of a batch
+    follow each other in a random order, over and over, so that as many in a row as there are
+    classes, or fewer, differ. Classes are drawn alike, however many examples they have. The
+    examples of a class come in a random order, a new one when all have been seen, and the other
+    example is the next in that order: each is once one and once the other.
+
+    (Where the classes do not divide the batch, examples of those that it leaves out are left out.)
+    """
+    count = classes.size.shape[0]
+    in_turn = jax.random.permutation(jax.random.fold_in(key, step), count)
+    number = in_turn[position % count]
+    use = step * -(-batch_size // count) + position // count
+    size = classes.size[number]
+
+    def own_key(number: Array, epoch: Array) -> Key:
+        return jax.random.fold_in(jax.random.fold_in(of_class, number), epoch)
+
+    of_class = jax.random.fold_in(key, _CLASSES)
+    keys = jax.vmap(own_key)(number, use // size)
+
+    def row(place: Array) -> Array:
+        return classes.order[classes.start[number] + draws.permuted_in(keys, place % size, size)]
+
+    return row(use), row(use + 1)
 
 
 def draw_all(
@@ -113,6 +154,7 @@ def look_at(
     key: Key,
     noise: float,
     augmentation: Augmentation | None = None,
+    others: Array | None = None,
 ) -> Batch:
     """Returns the batch of the given rows [B] of a bank, as each agent sees them.
 
@@ -122,11 +164,11 @@ def look_at(
       noise: standard deviation of Gaussian noise, in deviations of each feature; drawn apart for
         speaker and listener.
       augmentation: of images, drawn apart for speaker and listener; None: none.
+      others: [B], the rows that listeners see of a bank with partners; None: see `others_of`.
     """
-    partner_key, augment_key = jax.random.split(jax.random.fold_in(key, _PARTNERS))
-    others = rows
-    if bank.partners is not None:
-        others = _partners(bank.partners, rows, position, partner_key)
+    _, augment_key = jax.random.split(jax.random.fold_in(key, _PARTNERS))
+    if others is None:
+        others = others_of(bank, rows, position, key)
     # What both see is one array, of which nothing need be computed twice.
     sights = [bank.sight, bank.listener_sight or bank.sight]
     alike = bank.partners is None and bank.listener_sight is None
@@ -156,7 +198,21 @@ def look_at(
 
         first, second = jax.vmap(disturb)(draws.example_keys(key, position), first, second)
     labels = {name: values[rows] for name, values in bank.labels.items()}
-    return Batch(first, second, labels, position, jnp.ones(position.shape, jnp.float32))
+    weight = jnp.ones(position.shape, jnp.float32)
+    images = bank.images
+    if images is not None:
+        return Batch(
+            first, second, labels, position, weight, _standard(images, _stored(images, rows))
+        )
+    return Batch(first, second, labels, position, weight)
+
+
+def others_of(bank: Bank, rows: Array, position: Array, key: Key) -> Array:
+    """Which rows [B] listeners see in place of these; for the rest see `look_at`."""
+    if bank.partners is None:
+        return rows
+    partner_key, _ = jax.random.split(jax.random.fold_in(key, _PARTNERS))
+    return _partners(bank.partners, rows, position, partner_key)
 
 
 def _stored(sight: Sight, rows: Array) -> Array:

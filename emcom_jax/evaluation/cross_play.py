@@ -14,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from emcom_jax.evaluation.judging import Draws, Judge, make_draws
-from emcom_jax.evaluation.playing import for_each, hear, say, see
+from emcom_jax.evaluation.playing import for_each, hear, say, see, show
 from emcom_jax.games.base import Game, Games, table_of
 from emcom_jax.metrics import bootstrap_interval
 from emcom_jax.stacks import joined, sizes, stacks
@@ -163,7 +163,8 @@ class _Table:
         views = see(self._game, self._config, 'listener', listeners, shared, bank, draws)
 
         def of_speaker(message: Message) -> Array:
-            guess = hear(self._game, self._config, listeners, views, message, draws)
+            shown = show(self._game, self._config, shared, message)
+            guess = hear(self._game, self._config, listeners, views, shown, draws)
             correct, _, _ = self._judge(guess, bank, counts, draws.candidates)
             return correct
 

@@ -10,14 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from emcom_jax.data.batches import others_of
 from emcom_jax.evaluation.judging import Draws, Judge, make_draws
-from emcom_jax.evaluation.playing import for_each, hear, say, see
+from emcom_jax.evaluation.playing import for_each, hear, say, see, show
 from emcom_jax.games.base import Game, Games, table_of
 from emcom_jax.metrics import arguments
 from emcom_jax.stacks import agents_of, joined, sizes, stacks
 from emcom_jax.types import Agent, Array, Bank, EvalRecord, Guess, Members
 
 _THUMBNAILS, _THUMBNAIL = 4096, 64  # Images in a record, and pixels of a side.
+_GAMES, _SIDE = 24, 128  # Games in a record, and pixels of a side of their images.
 
 
 class Evaluator:
@@ -37,6 +39,7 @@ class Evaluator:
         self._config = config.evaluation
         self._judge = Judge(self._game, config.evaluation)
         self._cross_play = jax.jit(self._play_all, static_argnums=2)
+        self._others = jax.jit(_others)
 
     def __call__(
         self, population: Members, bank: Bank, split: str, step: int, seed: int
@@ -44,7 +47,12 @@ class Evaluator:
         """Evaluates a population (one replica, on one device) on the bank of a split."""
         counts = self._judge.num_candidates(bank.inputs.shape[0])
         played, views = self._cross_play(population, bank, counts, make_draws(seed))
-        messages, lengths, (correct, loss, vote) = jax.device_get(played)
+        messages, lengths, (correct, loss, vote), chosen = jax.device_get(played)
+        games = {}
+        if self._game.kind == 'drawings':
+            others = self._others(bank, make_draws(seed))
+            among, own, picked = chosen
+            games = _some_games(among, own, picked, np.asarray(others), bank.inputs)
         if bank.inputs.ndim == 2:
             meanings, heard = np.asarray(bank.inputs, np.float32), None
             images = rows = None
@@ -68,6 +76,7 @@ class Evaluator:
             listener_meanings=heard,
             images=images,
             image_rows=rows,
+            games=games,
         )
 
     def _play_all(
@@ -95,8 +104,8 @@ class Evaluator:
           bank: of the labels that listeners may have to name.
 
         Returns:
-          messages [S, N, ...], their lengths, and how guesses are judged; and what the first of the
-          speakers and of the listeners see.
+          messages [S, N, ...], their lengths, how guesses are judged, and of drawings what was
+          chosen (`Judge.choices`); and what the first of the speakers and of the listeners see.
         """
         config = self._config
 
@@ -118,14 +127,19 @@ class Evaluator:
             """One speaker with its listeners; speakers come one after the other, since what all
             listeners make of its messages, [L, N, D], is as much as should lie in memory."""
             message = say(games[0], config, speaker, view)
+            shown = show(games[0], config, population.shared.agent, message)
             heard = [
-                hear(game, config, stack, views, message, draws)
+                hear(game, config, stack, views, shown, draws)
                 for game, (stack, views) in zip(games, listeners, strict=True)
             ]
             spoken = message.symbols if self._game.kind == 'symbols' else message.relaxed
             lengths = message.mask.sum(axis=1).astype(jnp.int32)
-            judged = self._judge(_together(heard), bank, counts, draws.candidates)
-            return spoken, lengths, judged
+            guess = _together(heard)
+            judged = self._judge(guess, bank, counts, draws.candidates)
+            chosen: Any = ()
+            if self._game.kind == 'drawings':
+                chosen = self._judge.choices(guess, bank, counts[-1], draws.candidates)
+            return spoken, lengths, judged, chosen
 
         def of_group(games: Sequence[Game], first: int, stack: Agent, views: Array) -> Any:
             if not self._own:
@@ -161,6 +175,43 @@ def _thumbnails(images: Array) -> tuple[np.ndarray, np.ndarray]:
     rows = np.sort(arguments.sample(len(images), _THUMBNAILS, seed=0))
     stride = -(-max(images.shape[1:3]) // _THUMBNAIL)
     return np.asarray(images[rows, ::stride, ::stride]), rows
+
+
+def _others(bank: Bank, draws: Draws) -> Array:
+    """What listeners see in place of each referent, rows [N]."""
+    rows = jnp.arange(bank.size)
+    return others_of(bank, rows, rows, draws.inputs)
+
+
+def _some_games(
+    among: np.ndarray, own: np.ndarray, picked: np.ndarray, others: np.ndarray, images: Array
+) -> dict[str, np.ndarray]:
+    """`EvalRecord.games`: whole groups, as their games have the same candidates.
+
+    Args:
+      among: [S, N, C]. own: [S, N]. picked: [S, L, N]. See `Judge.choices`; the first two are the
+        same for all speakers.
+      others: as of `_others`.
+      images: [N, H, W, 3] uint8.
+    """
+    rows: list[int] = []
+    for row in range(len(others)):
+        if len(rows) < _GAMES and row not in rows:
+            rows += among[0, row].tolist()
+    chosen = np.array(list(dict.fromkeys(rows))[:_GAMES])  # The last group may be filled up.
+    needed, place = np.unique(
+        np.concatenate([chosen, others[among[0, chosen]].ravel()]), return_inverse=True
+    )
+    stride = -(-max(images.shape[1:3]) // _SIDE)
+    games = {
+        'rows': chosen,
+        'shown': place[: len(chosen)],
+        'candidates': place[len(chosen) :].reshape(len(chosen), -1),
+        'target': own[0, chosen],
+        'picked': picked[..., chosen],
+    }
+    games = {name: values.astype(np.int32) for name, values in games.items()}
+    return games | {'images': np.asarray(images[needed][:, ::stride, ::stride])}
 
 
 def _together(guesses: Sequence[Guess]) -> Guess:

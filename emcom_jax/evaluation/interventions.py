@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from emcom_jax import channels, losses
 from emcom_jax.evaluation.judging import Draws, Judge, in_groups, make_draws
-from emcom_jax.evaluation.playing import for_each, hear, say, see
+from emcom_jax.evaluation.playing import for_each, hear, say, see, show
 from emcom_jax.games.base import Game, Games, table_of
 from emcom_jax.metrics import arguments
 from emcom_jax.stacks import agents_of, joined, stacks
@@ -52,6 +52,9 @@ def _shuffled(key: Key, index: Array, message: Message, game: Game) -> Message:
 
 
 def _silenced(key: Key, index: Array, message: Message, game: Game) -> Message:
+    if game.kind == 'drawings':  # A blank canvas.
+        nothing = jax.tree.map(jnp.zeros_like, (message.relaxed, message.mask))
+        return _alone(message._replace(relaxed=nothing[0], mask=nothing[1]))
     return _alone(channels.silence(message, game.variable_length))
 
 
@@ -79,7 +82,7 @@ INTERVENTIONS: dict[str, Intervention] = {
     'swapped': Intervention(_swapped, lambda game, length: _is_spelt(game) and length > 1),
     'shuffled': Intervention(_shuffled, lambda game, length: True),
     'silenced': Intervention(
-        _silenced, lambda game, length: game.kind in ('symbols', 'continuous')
+        _silenced, lambda game, length: game.kind in ('symbols', 'continuous', 'drawings')
     ),
 }
 
@@ -161,7 +164,7 @@ class Interventions:
         config = self._config
         speakers, listeners = agents
         labels = {name: values[rows] for name, values in bank.labels.items()}
-        rivals = self._judge.rivals(bank, rows)
+        drawn_by = (self._judge.rivals(bank, rows), self._judge.classes(bank, rows))
 
         def seen(game: Game, role: str, stack: Agent) -> tuple[Agent, Array]:
             return stack, see(game, config, role, stack, shared, bank, draws, rows)
@@ -171,6 +174,10 @@ class Interventions:
             by_name = tamper(key, message, games[0])
             sizes = {name: len(each.symbols) for name, each in by_name.items()}
             messages = jax.tree.map(lambda *each: jnp.concatenate(each), *by_name.values())
+
+            altered = jax.vmap(_differs, (0, None))(messages, message)
+            if games[0].kind == 'drawings':
+                messages = jax.lax.map(partial(show, games[0], config, shared), messages)
 
             def of_listener(game: Game, listener: Agent, view: Array) -> Any:
                 """Alone, as what it makes of all messages, [I, N, D], is much already."""
@@ -182,11 +189,10 @@ class Interventions:
 
                 guess = jax.lax.map(made_of, messages)
                 correct, change, told = self._effects(
-                    guess, labels, rivals, count, draws.candidates
+                    guess, labels, drawn_by, count, draws.candidates
                 )
                 return _split(correct, sizes), _split(change, sizes), told
 
-            altered = jax.vmap(_differs, (0, None))(messages, message)
             heard = [
                 for_each(partial(of_listener, game), *group)
                 for game, group in zip(games, hearers, strict=True)
@@ -208,11 +214,12 @@ class Interventions:
         self,
         guess: Guess,
         labels: dict[str, Array],
-        rivals: Array | None,
+        drawn_by: Sequence[Array | None],
         count: int,
         key: Key,
     ) -> Effects:
-        """guess: leaves [I, N, ...] of one listener, the first of intact messages."""
+        """guess: leaves [I, N, ...] of one listener, the first of intact messages. drawn_by: rivals
+        and classes, as of `in_groups`."""
         if not self._game.has_candidates:
             return _effects_on_names(guess, labels)
         assert guess.prediction is not None and guess.candidates is not None
@@ -225,7 +232,7 @@ class Interventions:
             return _compare(jax.vmap(scores)(prediction), jnp.arange(count))
 
         def in_draw(key: Key) -> Effects:
-            drawn: Effects = in_groups(in_group, key, prediction.shape[1], count, rivals)
+            drawn: Effects = in_groups(in_group, key, prediction.shape[1], count, *drawn_by)
             return drawn
 
         drawn = jax.lax.map(in_draw, jax.random.split(key, self._config.redraws))

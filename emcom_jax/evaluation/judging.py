@@ -53,15 +53,21 @@ class Judge:
             return None
         return bank.rivals.group[rows]
 
+    def classes(self, bank: Bank, rows: Array) -> Array | None:
+        """The class of each of those referents, int [N], of which the candidates are to differ; or
+        None."""
+        if self._config.distractors == 'random' or bank.classes is None:
+            return None
+        return bank.classes.number[rows]
+
     def __call__(self, guess: Guess, bank: Bank, counts: tuple[int, ...], key: Key) -> Judged:
         if not self._game.has_candidates:
             return _judge_names(guess, bank)
         keys = jax.random.split(key, self._config.redraws)
-        assert guess.prediction is not None
-        rivals = self.rivals(bank, jnp.arange(guess.prediction.shape[1]))
+        groups = self._groups(guess, bank)
 
         def with_count(count: int) -> Judged:
-            drawn = jax.lax.map(lambda key: self._judge_draw(guess, key, count, rivals), keys)
+            drawn = jax.lax.map(lambda key: self._judge_draw(guess, key, count, *groups), keys)
             correct, loss, vote = jax.tree.map(lambda leaf: leaf.mean(axis=0), drawn)
             return correct, loss, vote
 
@@ -69,7 +75,31 @@ class Judge:
         correct, loss, vote = (jnp.stack(parts) for parts in zip(*judged, strict=True))
         return correct, loss, vote
 
-    def _judge_draw(self, guess: Guess, key: Key, count: int, rivals: Array | None) -> Judged:
+    def choices(self, guess: Guess, bank: Bank, count: int, key: Key) -> tuple[Array, Array, Array]:
+        """The first of the draws that are judged: the candidates of each referent, rows [N, C];
+        which of them it is itself, [N]; and which of them listeners pick, [L, N]."""
+        assert guess.prediction is not None and guess.candidates is not None
+        prediction, candidates = guess.prediction, guess.candidates
+
+        def of_group(rows: Array) -> tuple[Array, Array, Array]:
+            scores = jax.vmap(self._game.scores)(prediction[:, rows], candidates[:, rows])
+            among = jnp.broadcast_to(rows[:, None], (count, count))
+            return among, jnp.arange(count), jnp.argmax(scores, axis=-1)
+
+        first = jax.random.split(key, self._config.redraws)[0]
+        groups = self._groups(guess, bank)
+        among, own, picked = in_groups(of_group, first, prediction.shape[1], count, *groups)
+        return among.T, own, picked
+
+    def _groups(self, guess: Guess, bank: Bank) -> tuple[Array | None, Array | None]:
+        """Of all referents of a bank, for `in_groups`."""
+        assert guess.prediction is not None
+        rows = jnp.arange(guess.prediction.shape[1])
+        return self.rivals(bank, rows), self.classes(bank, rows)
+
+    def _judge_draw(
+        self, guess: Guess, key: Key, count: int, rivals: Array | None, classes: Array | None
+    ) -> Judged:
         """One draw of candidates, see `in_groups`."""
         assert guess.prediction is not None and guess.candidates is not None
         prediction, candidates = guess.prediction, guess.candidates
@@ -83,7 +113,7 @@ class Judge:
             together = jax.nn.softmax(scores).mean(axis=0)
             return correct, loss, losses.is_correct(together, position)
 
-        judged: Judged = in_groups(judge_group, key, prediction.shape[1], count, rivals)
+        judged: Judged = in_groups(judge_group, key, prediction.shape[1], count, rivals, classes)
         return judged
 
 
@@ -99,6 +129,7 @@ def in_groups(
     size: int,
     count: int,
     rivals: Array | None = None,
+    classes: Array | None = None,
 ) -> Any:
     """Applies a function of rows [count], leaves [..., count], to groups of all of range(size).
 
@@ -107,10 +138,14 @@ def in_groups(
     time; so every choice is among `count`. Returns leaves [..., size].
 
     rivals: int [size]; those with the same number fall into the same groups, as far as possible.
+    classes: int [size], in range(size); those with the same number fall into different groups, as
+        far as possible: always, if classes are equally large and not fewer than `count`.
     """
     order = jax.random.permutation(key, size)
     if rivals is not None:
         order = order[jnp.argsort(rivals[order])]
+    if classes is not None:
+        order = order[_in_turn(classes[order])]
     groups = -(-size // count)
     members = order[jnp.arange(groups * count) % size].reshape(groups, count)
     outputs = jax.lax.map(function, members)  # leaves [G, ..., count]
@@ -121,6 +156,18 @@ def in_groups(
         return flat[..., back]
 
     return jax.tree.map(restore, outputs)
+
+
+def _in_turn(classes: Array) -> Array:
+    """An order [N] in which classes, int [N], take turns: those of the same size always the same
+    turns, larger ones more of them."""
+    places = jnp.arange(len(classes))
+    count = jnp.zeros_like(places).at[classes].add(1)
+    earliest = jnp.full_like(places, len(places)).at[classes].min(places)
+    by_class = jnp.argsort(classes, stable=True)
+    rank = places - (jnp.cumsum(count) - count)[classes[by_class]]
+    when = jnp.zeros(len(places)).at[by_class].set(rank / count[classes[by_class]])
+    return jnp.lexsort((earliest[classes], when))
 
 
 def in_chunks(function: Callable[[Array], Any], size: int, chunk: int) -> Any:

@@ -46,7 +46,7 @@ class NoiseLadder:
         many as that.
         """
         # One image for both, and no hard distractors.
-        bank = bank._replace(partners=None, rivals=None)
+        bank = bank._replace(partners=None, rivals=None, classes=None)
         images = arguments.sample(bank.size, self._config.noise_images, seed=0)
         blank = np.arange(self._config.noise_images) % bank.size  # Only their shape is read.
         counts = self._judge.num_candidates(len(images))
@@ -89,7 +89,7 @@ class NoiseLadder:
 
         if common:
             seen = in_chunks(of_both_roles, len(rows), config.batch_size)
-        (_, _, (correct, _, _)), _ = self._evaluator.play(population, sight, bank, counts, draws)
+        (_, _, (correct, _, _), _), _ = self._evaluator.play(population, sight, bank, counts, draws)
         return correct
 
 

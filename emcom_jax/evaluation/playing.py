@@ -23,20 +23,22 @@ def see(
     bank: Bank,
     draws: Draws,
     rows: Array | None = None,
+    look: Callable[[Agent, Batch], Batch] | None = None,
 ) -> Array:
     """What the agents [A, ...] of a role see of each referent, [A, N, D]; or [1, N, D] where all of
     them see the same.
 
     config: the evaluation group; read are `batch_size` and `input_noise`.
     rows: [N], which referents of the bank; None: all.
+    look: by what shared they see; None: `game.look`.
     """
     chosen = jnp.arange(len(bank.inputs)) if rows is None else rows
 
-    def look(places: Array) -> Batch:
+    def batch_of(places: Array) -> Batch:
         rows = chosen[places]
         return look_at(bank, rows, rows, draws.inputs, config.input_noise, game.augmentation)
 
-    return see_all(game, config, role, agents, shared, look, len(chosen))
+    return see_all(game, config, role, agents, shared, batch_of, len(chosen), look)
 
 
 def see_all(
@@ -45,13 +47,14 @@ def see_all(
     role: str,
     agents: Agent,
     shared: Agent,
-    look: Callable[[Array], Batch],
+    batch_of: Callable[[Array], Batch],
     size: int,
+    look: Callable[[Agent, Batch], Batch] | None = None,
 ) -> Array:
-    """As `see`, of the batches that `look` makes for rows [B] of range(size)."""
+    """As `see`, of the batches that `batch_of` makes for rows [B] of range(size)."""
 
     def of_rows(rows: Array) -> Array:
-        batch = game.look(shared, look(rows))
+        batch = (look or game.look)(shared, batch_of(rows))
         inputs = batch.speaker_inputs if role == 'speaker' else batch.listener_inputs
         if game.trunks != 'own':
             return inputs[None]
@@ -87,10 +90,28 @@ def say(game: Game, config: ConfigDict, speaker: Agent, view: Array) -> Message:
     return message
 
 
+def show(game: Game, config: ConfigDict, shared: Agent, message: Message) -> Message:
+    """The message [N, ...] with what the shared trunk of its listeners makes of it.
+
+    config: the evaluation group; read is `batch_size`.
+    """
+    if game.kind != 'drawings':  # There is nothing to see, and no reason to cut it to pieces.
+        return message
+
+    def of_rows(rows: Array) -> Message:
+        shown = game.show(shared, jax.tree.map(lambda leaf: leaf[rows], message))
+        return jax.tree.map(lambda leaf: leaf[None], shown)
+
+    seen = in_chunks(of_rows, message.symbols.shape[0], config.batch_size)
+    shown: Message = jax.tree.map(lambda leaf: leaf[0], seen)
+    return shown
+
+
 def hear(
     game: Game, config: ConfigDict, listeners: Agent, views: Array, message: Message, draws: Draws
 ) -> Guess:
-    """What listeners [L, ...] make of a message [N, ...] for each referent; leaves [L, N, ...].
+    """What listeners [L, ...] make of a message [N, ...] that `show` has shown them, for each
+    referent; leaves [L, N, ...].
 
     config: the evaluation group; read are `batch_size` and `channel_noise`.
     views: as `see` returns them.
@@ -103,6 +124,9 @@ def hear(
             batch = _batch(view, rows)
             return game.hear_greedy(listener, draws.channel, batch, here, config.channel_noise)
 
+        if game.trunks == 'own' and game.kind == 'drawings':
+            # Each looks at drawings with its own trunk, whose weights are not to be stacked.
+            return jax.lax.map(lambda both: of_listener(*both), (listeners, views))
         if len(views) == 1:
             return jax.vmap(of_listener, (0, None))(listeners, views[0])
         return jax.vmap(of_listener)(listeners, views)

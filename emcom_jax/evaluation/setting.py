@@ -5,22 +5,26 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
 from emcom_jax import data
 from emcom_jax.architectures import combinations, has_groups, spans
 from emcom_jax.checks import check
-from emcom_jax.data.augmentation import IMAGENET, PLAIN
-from emcom_jax.data.bank import Standard, make_bank, partner_label, rival_label, standard_of
+from emcom_jax.data.bank import (
+    Standard,
+    class_label,
+    make_bank,
+    partner_label,
+    rival_label,
+    scaling_of,
+    standard_of,
+)
 from emcom_jax.data.batches import look_at
 from emcom_jax.games import AXIS, GAMES, Game, Games
 from emcom_jax.runtime.checkpoints import read_checkpoint
 from emcom_jax.runtime.run_directory import RunDirectory
 from emcom_jax.tables import look_up
 from emcom_jax.types import Agent, Bank, Batch, Key, Sight, Source, Tree
-
-CHANNELS = {'imagenet': IMAGENET, 'plain': PLAIN}
 
 
 class Setting:
@@ -56,8 +60,8 @@ class Setting:
         (less the mean of their own training split, over its deviation)."""
         chosen = look_up((source or self.source).splits, split, 'split')
         game = self.config.game
-        dtype, labels = self.config.data.dtype, (partner_label(game), rival_label(game))
-        return make_bank(chosen, dtype, self.standard, *labels)
+        labels = (partner_label(game), rival_label(game), class_label(game))
+        return make_bank(chosen, self.config.data.dtype, self.standard, *labels)
 
     @functools.cached_property
     def standard(self) -> Standard | None:
@@ -67,8 +71,8 @@ class Setting:
             return None
         if config.channels == 'own' or self.source.splits['train'].inputs.ndim == 2:
             return standard_of(self.source.splits['train'])
-        mean, deviation = look_up(CHANNELS, config.channels, 'data.channels')
-        return Standard((np.array(mean, np.float32), np.array(deviation, np.float32)))
+        scaling = scaling_of(config)
+        return None if scaling is None else Standard(scaling)
 
     def shapes(self) -> dict[str, Tree]:
         """The stacks of 'speakers' [S, ...] and 'listeners' [L, ...], and a 'shared' trunk if there

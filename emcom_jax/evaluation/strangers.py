@@ -127,6 +127,8 @@ def _check_alike(
     keys = [*_MESSAGES, *_WORLD, *(() if other_data else ('data.name',))]
     if 'continuous' in (config.channel.kind, other.channel.kind):
         keys.append('channel.kind')  # Real vectors are no symbols.
+    if config.channel.kind == 'drawing':
+        keys += ['channel.stroke', 'channel.gates']
     tasks = [
         look_up(losses.LISTENER_LOSSES, each.loss.listener.name, 'listener loss').labels
         for each in (config, other)

@@ -170,7 +170,9 @@ class PopulationExperiment(AbstractExperiment):
             else:
                 progress.print(f'going on from step {state.global_step}')
             members = first(self._population)  # With the trunk that was restored, if any.
-            if trunks.sees_once(ours, self._game, members):
+            # A loss that reads images needs them beside their features.
+            apart = self._feed.streams and self._game.reads_images
+            if trunks.sees_once(ours, self._game, members) and not apart:
                 if self._feed.streams:
                     folder = run.directory.features
                     split = trunks.seen_in_files(self._setting, members, folder)

@@ -124,7 +124,8 @@ def _placed(stack: Agent, trunk: Agent) -> Agent:
 def frozen_in(config: ConfigDict, role: str) -> ConfigDict:
     """The optimizer group of a role, which leaves frozen trunks of its agents alone."""
     group = ConfigDict(config.optimizer[role].to_dict(), type_safe=False)
-    if role != 'shared' and config[role].trunk.frozen and not config.game.shared_trunk:
+    trunk = config['speaker' if role == 'shared' else role].trunk
+    if trunk.frozen and config.game.shared_trunk == (role == 'shared'):
         group.frozen = (*(group.frozen or ()), _TRUNK)
     return group
 
@@ -135,7 +136,7 @@ def sees_once(config: ConfigDict, game: Game, members: Members) -> bool:
 
     members: the population (leaves [R, ...]) as training begins."""
     if game.trunks == 'shared':
-        stays = not game.trunk_learns
+        stays = game.backbone_stays
     else:  # Fresh agents have fresh trunks.
         fresh = config.updates.reset.every or config.updates.generations.every
         stays = config.speaker.trunk.frozen and config.listener.trunk.frozen and not fresh
@@ -170,7 +171,9 @@ def seen_once(config: ConfigDict, game: Game, members: Members, bank: Bank) -> B
     seen = {role: look(bank) for role, look in _looks(config, game, members).items()}
     split = Split(seen['speaker'], {}, seen.get('listener'))
     kept = make_bank(split, config.data.dtype)
-    return kept._replace(labels=bank.labels, partners=bank.partners, rivals=bank.rivals)
+    groups = {name: getattr(bank, name) for name in ('partners', 'rivals', 'classes')}
+    images = bank.sight if game.reads_images else None
+    return kept._replace(labels=bank.labels, images=images, **groups)
 
 
 def seen_in_files(setting: Setting, members: Members, folder: Path) -> Split:
@@ -239,7 +242,8 @@ def _looks(
 
         @jax.jit
         def views(agents: Agent, shared: Agent, bank: Bank) -> jax.Array:
-            return see(game, clean, role, agents, shared, bank, make_draws(0))[0]
+            draws = make_draws(0)
+            return see(game, clean, role, agents, shared, bank, draws, look=game.backbone)[0]
 
         return lambda bank: np.asarray(
             views(agents, one.shared.agent, bank._replace(partners=None))

@@ -24,7 +24,9 @@ class Game(Protocol):
     has_candidates: whether the listener picks a referent among candidates (else it names it).
     reads_target: whether the loss reads the EMA speaker (no target is unrolled otherwise).
     trunks: whose trunk turns images into features: 'shared', 'own' (each agent's) or 'none'.
-    trunk_learns: whether a shared trunk does.
+    trunk_learns: whether what is shared does.
+    backbone_stays: whether what `backbone` makes of images stays the same in training.
+    reads_images: whether a loss reads the images where agents are given features of them.
     augmentation: of what agents see in evaluation, or None.
     """
 
@@ -35,6 +37,8 @@ class Game(Protocol):
     reads_target: bool
     trunks: str
     trunk_learns: bool
+    backbone_stays: bool
+    reads_images: bool
     augmentation: Augmentation | None
 
     def init_speaker(self, key: Key, batch: Batch) -> Agent: ...
@@ -52,6 +56,11 @@ class Game(Protocol):
     def look(self, shared: Agent, batch: Batch) -> Batch:
         """What the shared trunk makes of what is seen, in evaluation: features [B, D] in place of
         images. The same batch where nothing is shared, or they are features already."""
+        ...
+
+    def backbone(self, shared: Agent, batch: Batch) -> Batch:
+        """That part of `look` which may be computed once and for all if it does not learn: features
+        from which `play` goes on, too."""
         ...
 
     def perceive(self, role: str, agent: Agent, inputs: Array) -> Array:
@@ -74,12 +83,17 @@ class Game(Protocol):
         """The message that a speaker finds likeliest of a batch that `look` has seen."""
         ...
 
+    def show(self, shared: Agent, message: Message) -> Message:
+        """The message with what the shared trunk makes of it, in evaluation: what all listeners of
+        a population see of a drawing. The same message where there is nothing to see."""
+        ...
+
     def hear_greedy(
         self, listener: Agent, key: Key, batch: Batch, message: Message, channel_noise: float
     ) -> Guess:
-        """What a listener makes of a message, whoever said it (the speaker may be of another game
-        object), in evaluation: no chance but that of the channel's noise. The batch is one that
-        `look` has seen; the speaker's inputs are not read."""
+        """What a listener makes of a message that `show` has seen, whoever said it (the speaker may
+        be of another game object), in evaluation: no chance but that of the channel's noise. The
+        batch is one that `look` has seen; the speaker's inputs are not read."""
         ...
 
     def imitation_loss(self, speaker: Agent, message: Message, batch: Batch) -> Array:

@@ -89,8 +89,8 @@ def _check_context(config: ConfigDict) -> None:
     context, listener, evaluation = config.speaker.context, config.loss.listener, config.evaluation
     kinds = (None, 'agnostic', 'informed')
     require(config, 'speaker.context', context in kinds, 'must be agnostic or informed, or unset')
-    few = listener.name == 'in_context'
-    sentence = "needs loss.listener.name='in_context': games of a few candidates"
+    few = listener.name == 'cross_entropy' and listener.num_distractors is not None
+    sentence = "needs loss.listener.name='cross_entropy' with num_distractors: games of a few"
     require(config, 'speaker.context', few or context is None, sentence)
     judged = (evaluation.distractors == 'context') == (context is not None)
     sentence = "must be 'context' with speaker.context, and only then"

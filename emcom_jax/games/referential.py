@@ -111,6 +111,7 @@ class ReferentialGame:
             )
         self.augmentation = make_augmentation(config.game) if config.evaluation.augment else None
         self.trunk_learns = agents.trunk_learns
+        self.backbone_stays, self.reads_images = not agents.trunk_learns, False
         self.trunks = 'shared' if agents.trunk else 'own' if agents.own_trunks else 'none'
 
     def init_speaker(self, key: Key, batch: Batch) -> Agent:
@@ -130,6 +131,12 @@ class ReferentialGame:
 
     def look(self, shared: Agent, batch: Batch) -> Batch:
         return self._look(shared, batch, is_training=False)[0]
+
+    backbone = look
+
+    def show(self, shared: Agent, message: Message) -> Message:
+        del shared  # Words are not seen.
+        return message
 
     def perceive(self, role: str, agent: Agent, inputs: Array) -> Array:
         if inputs.ndim == 2:

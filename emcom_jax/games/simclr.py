@@ -55,6 +55,8 @@ class SimCLR:
     reads_target = False
     trunks = 'shared'
     trunk_learns = True
+    backbone_stays = False
+    reads_images = False
 
     def __init__(self, config: ConfigDict, source: Source, axis_name: str | None):
         self._loss = config.loss.listener
@@ -123,6 +125,12 @@ class SimCLR:
         said, _ = self._network.apply(*shared, None, jnp.eye(self.vocab_size), self._layer, False)
         fit = losses.cosine_scores(second['z'], said['z'])
         return batch._replace(speaker_inputs=first[self._layer], listener_inputs=fit)
+
+    backbone = look
+
+    def show(self, shared: Agent, message: Message) -> Message:
+        del shared  # Words are not seen.
+        return message
 
     def perceive(self, role: str, agent: Agent, inputs: Array) -> Array:
         del role, agent

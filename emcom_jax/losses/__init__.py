@@ -18,13 +18,15 @@ from emcom_jax.losses.listener import (
     classification,
     cosine_scores,
     dot_scores,
-    in_context,
+    hinge,
     info_nce,
+    inner_products,
     is_correct,
     multi_classification,
     nt_xent,
     sampled_info_nce,
 )
+from emcom_jax.losses.perceptual import perceptual
 from emcom_jax.losses.speaker import (
     cross_entropy,
     entropy,
@@ -44,13 +46,15 @@ __all__ = [
     'cross_entropy',
     'dot_scores',
     'entropy',
-    'in_context',
+    'hinge',
     'info_nce',
+    'inner_products',
     'is_correct',
     'kl_divergence',
     'length_cost',
     'multi_classification',
     'nt_xent',
+    'perceptual',
     'policy_gradient',
     'reinforce',
     'said',
@@ -68,11 +72,13 @@ class Outcome(NamedTuple):
 
 class ListenerLoss(NamedTuple):
     """labels: rank of the label that the listener must name (1 class, 2 attributes; 0: none, it
-    picks the referent among candidates). scores: of a candidate."""
+    picks the referent among candidates). scores: of a candidate. chooses: whether
+    `num_distractors` says among how many."""
 
     function: Callable[[Guess, Batch, ConfigDict, Key, str | None], Outcome]
     labels: int
     scores: Callable[[Array, Array, float], Array] = cosine_scores
+    chooses: bool = False
 
 
 class SpeakerLoss(NamedTuple):
@@ -111,23 +117,37 @@ def _contrast(
     return _among_all(nt_xent, guess, config, axis_name if config.across_devices else None)
 
 
-def _in_context(
-    guess: Guess, batch: Batch, config: ConfigDict, key: Key, axis_name: str | None
-) -> Outcome:
-    del batch, key, axis_name
-    assert guess.prediction is not None and guess.candidates is not None
-    loss, scores = in_context(
-        guess.prediction, guess.candidates, config.num_distractors, config.temperature
-    )
-    return Outcome(loss, is_correct(scores, jax.numpy.zeros(loss.shape[0], int)))
-
-
 def _among_all(
     function: Callable[..., tuple[Array, Array]], guess: Guess, config: ConfigDict, axis: str | None
 ) -> Outcome:
     loss, scores = function(guess.prediction, guess.candidates, config.temperature, axis)
     offset = 0 if axis is None else jax.lax.axis_index(axis) * loss.shape[0]
     return Outcome(loss, is_correct(scores, jax.numpy.arange(loss.shape[0]) + offset))
+
+
+def _by_margin(
+    guess: Guess, batch: Batch, config: ConfigDict, key: Key, axis_name: str | None
+) -> Outcome:
+    del batch, key
+    scores, own = _scores(guess, config, axis_name)
+    return Outcome(hinge(scores, own, config.reduction), is_correct(scores, own))
+
+
+def _by_likelihood(
+    guess: Guess, batch: Batch, config: ConfigDict, key: Key, axis_name: str | None
+) -> Outcome:
+    del batch, key
+    scores, own = _scores(guess, config, axis_name)
+    return Outcome(classification(scores, own), is_correct(scores, own))
+
+
+def _scores(guess: Guess, config: ConfigDict, axis_name: str | None) -> tuple[Array, Array]:
+    """Inner products with the candidates of the game: `num_distractors` + 1 examples in a row."""
+    assert guess.prediction is not None and guess.candidates is not None
+    axis = axis_name if config.across_devices else None
+    size = None if config.num_distractors is None else config.num_distractors + 1
+    scores, own = inner_products(guess.prediction, guess.candidates, size, axis)
+    return scores / config.temperature, own
 
 
 def _name_class(
@@ -147,9 +167,10 @@ def _name_attributes(
 
 
 LISTENER_LOSSES: dict[str, ListenerLoss] = {
-    'info_nce': ListenerLoss(_discriminate, labels=0),
+    'info_nce': ListenerLoss(_discriminate, labels=0, chooses=True),
     'nt_xent': ListenerLoss(_contrast, labels=0),
-    'in_context': ListenerLoss(_in_context, labels=0, scores=dot_scores),
+    'hinge': ListenerLoss(_by_margin, labels=0, scores=dot_scores, chooses=True),
+    'cross_entropy': ListenerLoss(_by_likelihood, labels=0, scores=dot_scores, chooses=True),
     'classification': ListenerLoss(_name_class, labels=1),
     'multi_classification': ListenerLoss(_name_attributes, labels=2),
 }

@@ -127,26 +127,42 @@ def dot_scores(predictions: Array, candidates: Array, temperature: float = 1.0) 
     return predictions @ candidates.T / temperature
 
 
-def in_context(
-    predictions: Array, targets: Array, num_distractors: int, temperature: float = 1.0
+def inner_products(
+    predictions: Array, targets: Array, size: int | None = None, axis_name: str | None = None
 ) -> tuple[Array, Array]:
-    """Softmax over the dot products of a message with the candidates of its game (Lazaridou et al.
-    2017, section 3); examples that follow each other are a game.
+    """Scores of the candidates of each game, and where the target stands.
 
     Args:
-      predictions, targets: [B, D]; B is a multiple of the candidates of a game.
-      num_distractors: K, of each game, all of whose examples are targets of one and distractors of
-        the others.
-      temperature: divides the dot products.
+      predictions, targets: [B, D], row i belongs to prediction i.
+      size: C, so many examples in a row are a game, whose targets are the candidates; divides B.
+        None: all of the batch are one.
+      axis_name: without a size, the targets of all devices are candidates, as in `info_nce`.
 
     Returns:
-      per-example loss [B], scores [B, 1 + K] with the target first.
+      scores [B, C], position of the target int32 [B].
     """
-    chex.assert_rank([predictions, targets], 2)
     chex.assert_equal_shape([predictions, targets])
-    games = draws.games_of(predictions.shape[0], 1 + num_distractors)
-    scores = jnp.einsum('bd,bkd->bk', predictions, targets[games]) / temperature
-    return classification(scores, jnp.zeros(scores.shape[0], int)), scores
+    if size is None:
+        targets, position = _gather(targets, axis_name)
+        return predictions @ targets.T, position
+    games = [x.reshape(-1, size, x.shape[-1]) for x in (predictions, targets)]
+    scores = jnp.einsum('gid,gjd->gij', *games).reshape(-1, size)
+    return scores, jnp.arange(scores.shape[0]) % size
+
+
+def hinge(scores: Array, target: Array, reduction: str = 'mean') -> Array:
+    """Multi-class hinge (Mihai and Hare 2021, Learning to draw, equation 3): the target's score is
+    to be 1 more than that of each other candidate, [B, C] and int [B] -> [B].
+
+        sum over j != y of max(0, 1 - s_y + s_j)
+
+    reduction: 'sum' as in the paper; 'mean' divides by C, as the published code does.
+    """
+    chex.assert_rank([scores, target], [2, 1])
+    own = jnp.take_along_axis(scores, target[:, None], axis=1)
+    others = jnp.arange(scores.shape[1])[None] != target[:, None]
+    short = jnp.where(others, jnp.maximum(0.0, 1 - own + scores), 0.0)
+    return {'sum': jnp.sum, 'mean': jnp.mean}[reduction](short, axis=1)
 
 
 def classification(logits: Array, labels: Array) -> Array:

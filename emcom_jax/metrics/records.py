@@ -93,6 +93,7 @@ def sample(record: EvalRecord, max_examples: int, seed: int = 0) -> EvalRecord:
         listener_meanings=None if heard is None else heard[rows],
         images=None,
         image_rows=None,
+        games={},
     )
 
 
@@ -103,7 +104,8 @@ def save(record: EvalRecord, path: str | os.PathLike) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = record._asdict() | {f'labels/{name}': v for name, v in record.labels.items()}
     arrays |= {f'synsets/{name}': np.array(v, np.str_) for name, v in record.synsets.items()}
-    del arrays['labels'], arrays['synsets']
+    arrays |= {f'games/{name}': values for name, values in record.games.items()}
+    del arrays['labels'], arrays['synsets'], arrays['games']
     arrays = {name: array for name, array in arrays.items() if array is not None}
     partial = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
@@ -128,13 +130,13 @@ def load(path: str | os.PathLike) -> EvalRecord:
         # Opened here, since NumPy leaves a damaged archive open.
         with open(path, 'rb') as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        labels, synsets = (
+        labels, synsets, games = (
             {
                 name.removeprefix(prefix): arrays.pop(name)
                 for name in list(arrays)
                 if name.startswith(prefix)
             }
-            for prefix in ('labels/', 'synsets/')
+            for prefix in ('labels/', 'synsets/', 'games/')
         )
         arrays.setdefault('variable_length', _ends(arrays))
         if 'images' in arrays:
@@ -147,6 +149,7 @@ def load(path: str | os.PathLike) -> EvalRecord:
             variable_length=bool(arrays.pop('variable_length')),
             num_candidates=tuple(arrays.pop('num_candidates').tolist()),
             labels=labels,
+            games=games,
             synsets={name: tuple(names.tolist()) for name, names in synsets.items()},
             **arrays,
         )

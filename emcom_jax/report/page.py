@@ -23,6 +23,7 @@ from emcom_jax.report import (
     linear,
     messages,
     noise,
+    sketches,
     symbols,
     usage,
 )
@@ -136,6 +137,9 @@ def make(run_dir: str | Path) -> Report:
                     show(figure, 'symbols', 'Images that share a symbol', symbols.GALLERY)
                 figure = symbols.frequencies(list(found.values()))
                 show(figure, 'symbol_frequencies', 'Frequencies of symbols', symbols.FREQUENCIES)
+        elif record.kind == 'drawings':
+            for one in _sketches(run, config, shown):
+                show(*one)
         else:
             missing.append(f'The messages are {record.kind}, which are not shown here.')
 
@@ -174,6 +178,29 @@ def make(run_dir: str | Path) -> Report:
     )
     replace_text(path, page)
     return Report(path, missing)
+
+
+def _sketches(
+    run: RunDirectory, config: Mapping[str, Any], shown: int | None
+) -> list[tuple[Figure, str, str, str]]:
+    """What to show of the drawings of a run, and writes the pictures of each validation."""
+    found = _records(run, ('valid', 'test'), shown)
+    if not found or not next(iter(found.values())).games:
+        return []
+    record = next(iter(found.values()))
+    style, games = sketches.style_of(config), record.games
+    drawn = record.messages[0, games['rows']]
+    grid = sketches.mosaic(games, drawn, games['picked'][0, 0], style)
+    figure = sketches.figure(grid, ('image', 'sketch', 'candidates'))
+    pictures = [(figure, 'sketches', 'Sketches', sketches.GRID)]
+    by_step = sketches.load(run.sketches)
+    if by_step:
+        sketches.write(run.pictures, games, by_step, style)
+        first = {step: messages[0] for step, (messages, _) in by_step.items()}
+        grid, steps = sketches.lapse(games, first, style)
+        figure = sketches.figure(grid, ('image', *(f'{step:,}' for step in steps)))
+        pictures.append((figure, 'sketches_by_step', 'Learning to draw', sketches.LAPSE))
+    return pictures
 
 
 def changed(
@@ -306,7 +333,7 @@ def _usage(found: Mapping[str, Any], record: EvalRecord | None) -> dict[str, Any
 def _chance(config: Mapping[str, Any]) -> float | None:
     """The training accuracy of guessing, where it is picking among candidates."""
     listener = config['loss']['listener']
-    if listener['name'] != 'info_nce':
+    if listener['name'] not in ('info_nce', 'hinge', 'cross_entropy'):
         return None
     others = listener['num_distractors']
     return 1 / (config['data']['batch_size'] if others is None else 1 + others)
@@ -355,6 +382,7 @@ def _files(run: RunDirectory) -> list[str]:
         *(run.learning(experiment) for experiment in LEARNING),
         *sorted(run.records.glob('*.npz')),
         *sorted(run.pictures.glob('*.png')),
+        *sorted(run.pictures.glob('*.svg')),
         *(run.checkpoints, run.tensorboard),
     ]
     return [str(path.relative_to(run.path)) for path in paths if path.exists()]

@@ -81,11 +81,17 @@ class Run:
 
     def keep_record(self, record: EvalRecord, replica: int) -> None:
         """Saves a record for metrics and reports; the last one of training stays, and a one-off
-        evaluation makes only one that is missing."""
+        evaluation makes only one that is missing. Of drawings, some of each validation stay."""
         path = self.directory.record(record.split, self._number(replica))
         if self._writes or (pod.is_chief() and not path.exists()):
             path.parent.mkdir(exist_ok=True)
             records.save(record, path)
+        if self._writes and record.games and record.split == 'valid' and replica == 0:
+            rows, picked = record.games['rows'], record.games['picked']
+            drawn = record.messages[:, rows]
+            self.directory.sketches.mkdir(exist_ok=True)
+            path = self.directory.sketches / f'{record.step}.npz'
+            self.keep_arrays(path, messages=drawn, picked=picked)
 
     def keep_untrained(self) -> None:
         """Keeps the validation records, for good, as those of untrained speakers."""

@@ -7,6 +7,7 @@ evaluations.jsonl  one-off evaluations              (of replica r: <split>.<r>.n
 messages.jsonl   what was said, see `corpus.py`   pictures/            what was drawn
 languages.json   language metrics, beside those of other languages
 features/        what frozen trunks see of streamed images; only for training
+sketches/<step>.npz  what was drawn of some referents in a validation
 """
 
 import fcntl
@@ -42,6 +43,7 @@ class RunDirectory:
         self.checkpoints = self.path / 'checkpoints'
         self.records = self.path / 'records'
         self.pictures = self.path / 'pictures'
+        self.sketches = self.path / 'sketches'
         self.languages = self.path / 'languages.json'
         self.features = self.path / 'features'
         self.tensorboard = self.path / 'tensorboard'
