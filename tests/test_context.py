@@ -189,10 +189,10 @@ REFUSED = [
     ({'evaluation.batch_size': 9}, 'multiple of the 5 candidates'),
     ({'evaluation.redraws': 2}, 'must be 1 with speaker.context'),
     (
-        {'loss.listener.num_distractors': None},
+        {'loss.listener.num_distractors': None, 'speaker.context': 'informed'},
         "needs loss.listener.name='cross_entropy' with num_distractors",
     ),
-    ({'loss.listener.num_distractors': 3}, 'does not divide the batch of a device, which is 10'),
+    ({'loss.listener.num_distractors': 3}, 'must divide the 10 examples of a device into games'),
     ({'game.name': 'lewis', 'speaker.context': 'informed'}, "is not read by game.name='lewis'"),
 ]
 
