@@ -65,7 +65,8 @@ def _optimizer() -> dict[str, Any]:
         'schedule': 'cosine',  # constant | cosine | linear | exponential, with warm-up.
         'warmup_steps': 0,
         'end_factor': 0.0,  # The schedule ends at learning_rate * end_factor.
-        'clip_norm': placeholder(float),  # Clip the agent's gradient to this global norm.
+        'clip_norm': placeholder(float),  # Clip the agent's gradient to this global norm ...
+        'clip_apart': placeholder(tuple),  # ... those of these modules by a norm of their own.
         'frozen': placeholder(
             tuple
         ),  # Modules that stay as they are, by the paths they begin with.
@@ -167,11 +168,14 @@ def _base() -> ConfigDict:
         'shared_trunk': True,  # discrimination: one trunk for all agents, the speakers'.
     }
     config.channel = {
-        'kind': 'categorical',  # categorical | gumbel | gumbel_st | continuous
-        'vocab_size': 20,
-        'length': 10,  # Symbols of a message; its maximum if variable.
-        'variable_length': False,  # Symbol 0 then ends the message, and counts in its length.
-        'noise': 0.0,  # Rate at which symbols are replaced on their way, in training.
+        # categorical | gumbel | gumbel_st | continuous; of dialogues
+        # bernoulli | relaxed_bernoulli | bernoulli_st | continuous
+        'kind': 'categorical',
+        'vocab_size': 20,  # Of dialogues the bits of a turn.
+        'length': 10,  # Symbols of a message, turns of a dialogue; their maximum if variable.
+        # Symbol 0 then ends the message, and counts in its length; a listener ends the dialogue.
+        'variable_length': False,
+        'noise': 0.0,  # Rate at which symbols (bits) are replaced on their way, in training.
         'shuffled': False,  # A control: listeners hear what was said of another referent.
         'temperature': 1.0,  # Gumbel-softmax ...
         'temperature_mode': 'fixed',  # ... fixed | scheduled | learned (from temperature) ...
@@ -183,6 +187,13 @@ def _base() -> ConfigDict:
         **_core(),
         'head': 'policy_value',  # policy | policy_value | policy_q_value
         'head_sizes': (),  # Hidden layers of every head.
+        # Dialogues: how it mixes what it sees with what it hears: sum | product | mixture ...
+        'mix': 'sum',
+        'attention': placeholder(
+            int
+        ),  # ... units of attention to a map of features; None: none ...
+        'deaf': False,  # ... whether it never hears the answers ...
+        'baseline_size': 500,  # ... and hidden units of its baseline.
         'trunk': _trunk(),
         'groups': placeholder(tuple),  # What is different in each group: ({'core': 'gru'}, ...).
     }
@@ -190,6 +201,10 @@ def _base() -> ConfigDict:
         **_core(),
         'projection_sizes': (128,),  # Of the message and of the candidates; the last is the space.
         'impatient': False,  # It guesses after every symbol, and learns from all its guesses.
+        'words': 'learned',  # Dialogues: vectors of words: learned | ngrams | a GloVe text file ...
+        'word_size': 100,  # ... their size, unless of a file ...
+        'word_attention': placeholder(int),  # ... units of attention to words; None: their mean.
+        'baseline_size': 500,
         'trunk': _trunk(),
         'groups': placeholder(tuple),  # As of speakers; with 'size', unless all are of one size.
     }
@@ -201,6 +216,7 @@ def _base() -> ConfigDict:
             'entropy': 0.01,
             'kl': 0.05,  # To the EMA speaker along the same message.
             'length_cost': 0.0,  # Reward lost for each symbol ...
+            'bit_cost': 0.0,  # Dialogues: reward lost for each 1 that is said.
             'length_cost_power': 0.0,  # ... times the accuracy to this power: lazy once understood.
         },
         'listener': {
@@ -210,6 +226,8 @@ def _base() -> ConfigDict:
             'temperature': 0.1,
             'across_devices': True,  # Candidates from all devices, not only its own.
             'label': 'class',  # classification, multi_classification: which label to name.
+            'entropy': 0.0,  # Dialogues: of the answers ...
+            'stop_entropy': 0.0,  # ... and of the decisions to go on.
         },
     }
     config.optimizer = {

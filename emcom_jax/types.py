@@ -54,6 +54,8 @@ class Source(NamedTuple):
     class_descriptions: a sentence for each value of the label 'class', which does not name it; or
         None.
     descriptions: split -> a sentence for each of its N examples; or None.
+    map_shape: (places, channels) when `inputs` begin with a flattened map of features, to which an
+        agent can attend place by place; what follows it is the context. None: there is no map.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Source(NamedTuple):
     synsets: dict[str, tuple[str, ...]] | None = None
     class_descriptions: tuple[str, ...] | None = None
     descriptions: dict[str, tuple[str, ...]] | None = None
+    map_shape: tuple[int, int] | None = None
 
 
 class Partners(NamedTuple):
@@ -104,6 +107,7 @@ class Bank(NamedTuple):
         both see the same.
     rivals: groups of examples that are hard to tell apart, or None where all distractors are drawn
         alike.
+    among: [D] bool, the classes among whose descriptions a listener chooses, or None: all.
     """
 
     sight: Sight
@@ -111,6 +115,7 @@ class Bank(NamedTuple):
     listener_sight: Sight | None = None
     partners: Partners | None = None
     rivals: Partners | None = None
+    among: Array | None = None
 
     @property
     def inputs(self) -> Array:
@@ -132,6 +137,7 @@ class Batch(NamedTuple):
     position: [B] int32, the example's place in the batch of the whole step (over all devices): the
         keys of its random draws are folded from it, so they do not depend on the number of devices.
     weight: [B] float32, 1 for an example that counts and 0 for padding.
+    among: [D] bool, as of `Bank`.
     """
 
     speaker_inputs: Array
@@ -139,6 +145,7 @@ class Batch(NamedTuple):
     labels: dict[str, Array]
     position: Array
     weight: Array
+    among: Array | None = None
 
 
 # --- play -----------------------------------------------------------------------------------------
@@ -147,10 +154,10 @@ class Batch(NamedTuple):
 class Message(NamedTuple):
     """What the speaker said.
 
-    symbols: [B, T] int32 in [0, V); 0 after the end of the message.
+    symbols: [B, T] int32 in [0, V); 0 after the end of the message, and where there are none.
     relaxed: [B, T, V] float32, the vectors that carry the gradient on a differentiable channel
         (Gumbel-softmax weights, one-hot forward if straight-through; real vectors if continuous);
-        None on a channel of sampled symbols.
+        None on a channel of sampled symbols. In a dialogue the bits of each turn, T being K.
     mask: [B, T] float32, 1 up to and including the end of the message, 0 after it.
     end: [B, T] float32, weight with which the message ends at each symbol; rows sum to 1. One-hot,
         except for a variable-length relaxed message in training, through which the decision to end
@@ -197,18 +204,59 @@ class Guess(NamedTuple):
     memory: Array | None = None
 
 
+class Exchange(NamedTuple):
+    """What passed in a dialogue of K turns besides what the speaker said. All turns are played;
+    the mask of the message tells which of them counted.
+
+    said_logits: [B, K, V] float32, log-odds of each bit that the speaker may say.
+    answers: [B, K, V] float32, what the listener says after each turn (the last is never heard).
+    answer_logits: [B, K, V] float32, log-odds of that.
+    go_logits: [B, K] float32, log-odds that the listener asks for another turn.
+    goes_on: [B, K] float32, 1 where it does so; after the last turn that changes nothing.
+    choices: [B, K, D] float32, logits of the classes after each turn; of those that are not to be
+        chosen from -1e9.
+    said_value, answer_value: [B, K] float32, the reward that each agent predicts, or None.
+    """
+
+    said_logits: Array
+    answers: Array
+    answer_logits: Array
+    go_logits: Array
+    goes_on: Array
+    choices: Array
+    said_value: Array | None = None
+    answer_value: Array | None = None
+
+
+class Tampering(NamedTuple):
+    """What is done to a dialogue of K turns on its way.
+
+    swapped: [K] bool, turns in which the listener hears what is said in another dialogue.
+    silenced: [K] bool, turns in which it hears zeros.
+    flipped: [K, V] bool, bits that it hears flipped.
+    unanswered: [K] bool, turns after which the speaker hears zeros.
+    """
+
+    swapped: Array
+    silenced: Array
+    flipped: Array
+    unanswered: Array
+
+
 class Episode(NamedTuple):
     """All that a loss or a metric reads of one play of one batch by one pair.
 
     target_log_policy: [B, T, V] float32, the EMA speaker's log-probabilities along the message that
         was said (teacher-forced; no gradient), or None where nothing reads them.
     heard: the message as the listener received it (after channel noise).
+    exchange: what else passed in a dialogue; None where only the speaker speaks.
     """
 
     utterance: Utterance
     target_log_policy: Array | None
     heard: Message
     guess: Guess
+    exchange: Exchange | None = None
 
 
 class Term(NamedTuple):
@@ -307,6 +355,11 @@ class EvalRecord(NamedTuple):
     listener_meanings: [N, D'] float32, of images, what the first listener makes of them; else None.
     images: [M, h, w, 3] uint8, the first M of the referents made small, if they are images.
     synsets: label name -> the WordNet name of each of its values; empty where they are not known.
+    exchange: of dialogues, in which what speaker s says is what it says to listener s mod L, also
+        float32 'said' and 'answered' [S, N, K, V], probabilities of bits; 'answers' [S, N, K, V];
+        'going_on' [S, N, K], the probability that the listener asks for another turn; 'beliefs'
+        [S, N, K, D], its distribution over classes after each turn; and bool 'among' [D], the
+        classes to choose from. T is K, and all turns are there, those after the end included.
     """
 
     split: str
@@ -325,6 +378,7 @@ class EvalRecord(NamedTuple):
     listener_meanings: np.ndarray | None = None
     images: np.ndarray | None = None
     synsets: dict[str, tuple[str, ...]] = {}
+    exchange: dict[str, np.ndarray] = {}
 
 
 class NoiseRecord(NamedTuple):

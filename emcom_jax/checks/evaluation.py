@@ -5,7 +5,7 @@ from collections.abc import Collection
 import numpy as np
 from ml_collections import ConfigDict
 
-from emcom_jax import losses, metrics
+from emcom_jax import channels, losses, metrics
 from emcom_jax.agents.networks import CORES
 from emcom_jax.config import one_of, require
 from emcom_jax.metrics import language
@@ -151,4 +151,6 @@ def picks_referent(config: ConfigDict) -> bool:
 
 def _kind(config: ConfigDict) -> str:
     """The kind of message that a record holds."""
-    return 'continuous' if config.channel.kind == 'continuous' else 'symbols'
+    if config.channel.kind == 'continuous':
+        return 'continuous'
+    return 'bits' if config.channel.kind in channels.BITS else 'symbols'

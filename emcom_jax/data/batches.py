@@ -156,7 +156,8 @@ def look_at(
 
         first, second = jax.vmap(disturb)(draws.example_keys(key, position), first, second)
     labels = {name: values[rows] for name, values in bank.labels.items()}
-    return Batch(first, second, labels, position, jnp.ones(position.shape, jnp.float32))
+    weight = jnp.ones(position.shape, jnp.float32)
+    return Batch(first, second, labels, position, weight, bank.among)
 
 
 def _stored(sight: Sight, rows: Array) -> Array:

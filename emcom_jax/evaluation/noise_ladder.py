@@ -86,7 +86,7 @@ class NoiseLadder:
         if common:
             nobody = Agent({}, {})
             everyone = see_all(self._game, config, 'speaker', nobody, shared, look, len(rows))
-        (_, _, (correct, _, _)), _ = self._evaluator.play(population, sight, bank, counts, draws)
+        (_, _, (correct, _, _), _), _ = self._evaluator.play(population, sight, bank, counts, draws)
         return correct
 
 

@@ -55,6 +55,7 @@ class SimCLR:
     reads_target = False
     trunks = 'shared'
     trunk_learns = True
+    converses = False
 
     def __init__(self, config: ConfigDict, source: Source, axis_name: str | None):
         self._loss = config.loss.listener
