@@ -155,7 +155,21 @@ def make_record(
         correct=rng.integers(0, 2, plays).astype(np.float32),
         loss=rng.random(plays, dtype=np.float32),
         vote=rng.integers(0, 2, (len(candidates), speakers, examples)).astype(np.float32),
+        exchange={} if kind in ('symbols', 'drawings') else make_exchange(rng, messages.shape),
     )
+
+
+def make_exchange(rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Random dialogues about four classes; shape: [S, N, K, V] of what is said."""
+    beliefs = rng.random((*shape[:3], 4), dtype=np.float32)
+    return {
+        'said': rng.random(shape, dtype=np.float32),
+        'answered': rng.random(shape, dtype=np.float32),
+        'answers': rng.integers(0, 2, shape).astype(np.float32),
+        'going_on': rng.random(shape[:3], dtype=np.float32),
+        'beliefs': beliefs / beliefs.sum(-1, keepdims=True),
+        'among': np.ones(4, bool),
+    }
 
 
 @pytest.fixture
