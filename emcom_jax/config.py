@@ -135,6 +135,7 @@ def _base() -> ConfigDict:
     config.data = {
         'name': 'digits',  # A key of emcom_jax.data.SOURCES.
         'path': placeholder(str),  # Where it lies; None means the folder of emcom_datasets.
+        'features': 'avgpool_512',  # dialogue_files: which array is seen.
         'listener_path': placeholder(str),  # features: what listeners see, if something else.
         'batch_size': 128,  # Over all devices.
         'seed': 0,  # Of the splits that a source draws itself.
@@ -288,6 +289,7 @@ def _base() -> ConfigDict:
         'noise_ladder': False,  # At the end, do agents agree about images that mean nothing?
         'noise_images': 2048,  # Of each rung; 384 x 128 in the paper.
         'max_examples': 1000,  # Of a split, for interventions and to compare pairs of messages.
+        'exchange_samples': 3,  # Dialogues that the report shows in writing.
         'input_noise': 0.0,
         'augment': False,  # Agents see augmented images, as in training.
         'symbols_from': 's',  # simclr: the layer of which the most active unit is said: h | s | z.

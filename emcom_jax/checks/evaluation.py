@@ -24,6 +24,8 @@ def check_evaluation(config: ConfigDict, source: Source) -> None:
         and all(type(count) is int and count >= 2 for count in group.num_candidates),
         'must hold whole numbers of at least 2',
     )
+    samples = group.exchange_samples >= 0
+    require(config, 'evaluation.exchange_samples', samples, 'must not be negative')
     require(config, 'evaluation.input_noise', group.input_noise >= 0, 'must not be negative')
     require(
         config,

@@ -10,6 +10,7 @@ from emcom_jax import types
 from emcom_jax.data import (
     archives,
     described,
+    dialogue_files,
     features,
     image_archives,
     image_files,
@@ -25,6 +26,7 @@ SOURCES: dict[str, Callable[[Any], types.Source]] = {
     'shapes': pixels.shapes,
     'photos': pixels.photos,
     'shapes_features': described.shapes_features,
+    'dialogue_files': dialogue_files.load,
     'byol_imagenet2012': archives.load,
     'byol_celeb_a2': archives.load,
     'features': features.load,

@@ -369,5 +369,8 @@ def _vectors(config: ConfigDict, words: descriptions.Words) -> np.ndarray | None
         return None
     if config.words == 'ngrams':
         return descriptions.ngram_vectors(words.vocabulary, config.word_size)
-    vectors, _ = descriptions.read_vectors(config.words, words.vocabulary)
+    vectors, unknown = descriptions.read_vectors(config.words, words.vocabulary)
+    if unknown:
+        few = ', '.join(unknown[:5]) + (' ...' if len(unknown) > 5 else '')
+        print(f'{config.words} has no vectors of {len(unknown)} words, which count as 0: {few}')
     return vectors
