@@ -64,19 +64,12 @@ SETTINGS = {
 }
 
 
-def dialogue_source():
-    """The tiny source, with a description for each of its four classes and a map of 2 places and a
-    context of 2 features."""
-    said = ('a red wheel', 'a red and large window', 'a blue wheel with a window', 'a large wheel')
-    return tiny_source()._replace(class_descriptions=said, map_shape=(2, 2))
-
-
 def config_of(changes=None) -> ConfigDict:
     return tiny_config(DIALOGUE | (changes or {}))
 
 
 def game_of(changes=None):
-    config, source = config_of(changes), dialogue_source()
+    config, source = config_of(changes), tiny_source()
     check(config, source, num_devices=1)
     return GAMES['dialogue'].make(config, source)
 
@@ -515,10 +508,10 @@ REFUSED = [
 )
 def test_what_cannot_be_is_refused(changes, sentence):
     with pytest.raises(ValueError, match=sentence) as error:
-        check(config_of(changes), dialogue_source(), num_devices=1)
+        check(config_of(changes), tiny_source(), num_devices=1)
     assert '\n' not in str(error.value)
 
 
 def test_classes_without_descriptions_are_refused():
     with pytest.raises(ValueError, match='needs descriptions of classes'):
-        check(config_of(), tiny_source(), num_devices=1)
+        check(config_of(), tiny_source()._replace(class_descriptions=None), num_devices=1)

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from skimage.feature import hog
 
 from emcom_jax import types
 from emcom_jax.data import pixels
@@ -48,6 +47,8 @@ def shapes_features(config: Any) -> types.Source:
 def _gradients(images: np.ndarray) -> np.ndarray:
     """Histograms of oriented gradients (Dalal & Triggs 2005) of images [N, H, W, 3] uint8, blocks
     of cells normalised by their length: [N, D] float32."""
+    from skimage.feature import hog  # Which takes half a second to import.
+
     return np.stack(
         [
             hog(

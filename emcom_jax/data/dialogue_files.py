@@ -46,7 +46,7 @@ def load(config: Any) -> types.Source:
     for name in sorted(files):
         more = folder / f'descriptions_{name}.csv'
         if more.exists():
-            classes = {**read_descriptions(more), **classes}
+            classes |= {**read_descriptions(more), **classes}
     number = {label: place for place, label in enumerate(classes)}
     splits, shapes = {}, set()
     for name, path in files.items():
