@@ -36,7 +36,7 @@ def _optimizers(**keys: object) -> dict[str, object]:
 METRICS = ('accuracy', 'voting', 'top_k', 'turns', 'dialogues')
 
 SMALL = {
-    'training_steps': 6_000,
+    'training_steps': 12_000,
     'data.name': 'shapes_features',
     'data.batch_size': 64,
     'game.name': 'dialogue',

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from skimage.feature import hog
 
 from emcom_datasets import shapes_classes
 from emcom_jax.data import described, descriptions, dialogue_files
@@ -129,7 +130,10 @@ def test_what_is_wrong_with_files_is_said(folder):
 
 
 def test_scenes_become_maps_of_gradients(tmp_path):
-    config = SimpleNamespace(path=str(tmp_path), image_size=16, num_images=16, seed=0)
+    config = SimpleNamespace(path=str(tmp_path), image_size=18, num_images=16, seed=0)
+    with pytest.raises(ValueError, match='image_size=18 must be a multiple of 4'):
+        described.shapes_features(config)
+    config.image_size = 16
     source = described.shapes_features(config)
     places, channels = source.map_shape
     train, test = source.splits['train'], source.splits['test']
@@ -139,3 +143,13 @@ def test_scenes_become_maps_of_gradients(tmp_path):
     assert np.abs(train.inputs[:16] - train.inputs[16:]).max() > 0.1  # Mirrored.
     assert train.inputs.min() >= 0 and train.inputs.max() <= 1 and np.isfinite(train.inputs).all()
     assert len(source.descriptions['train']) == 32
+
+
+def test_gradients_are_those_of_scikit_image():
+    images = np.random.default_rng(0).integers(0, 256, (3, 20, 24, 3)).astype(np.uint8)
+    images[0, 4:, 4:] = 77  # Blocks without gradients.
+    expected = [
+        hog(image, 8, pixels_per_cell=(4, 4), cells_per_block=(2, 2), channel_axis=-1)
+        for image in images
+    ]
+    np.testing.assert_allclose(described.gradients(images), expected, atol=1e-6)
