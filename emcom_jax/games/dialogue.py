@@ -170,9 +170,7 @@ class DialogueGame:
         if channels.BITS[channel.kind] and self.variable_length:
             _, end = equations.stopping(jax.nn.sigmoid(turns.go_logits))
             message = message._replace(end=end)
-        log_policy = equations.log_likelihood(
-            turns.said[..., None], jax.nn.sigmoid(turns.said_logits)[..., None]
-        )
+        log_policy = equations.log_likelihood(turns.said[..., None], turns.said_logits[..., None])
         utterance = Utterance(message, log_policy, turns.said_value, None)
         return Episode(utterance, None, heard, guess, exchange), pair
 

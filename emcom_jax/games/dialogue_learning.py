@@ -90,13 +90,12 @@ def exchange_terms(
 
     terms: Terms = {}
     for name, actions, logits, mask, value, rate in actors:
-        chances = jax.nn.sigmoid(logits)
-        terms[f'{name}entropy'] = (mean(equations.bit_entropy(chances), mask), -rate)
+        terms[f'{name}entropy'] = (mean(equations.bit_entropy(logits), mask), -rate)
         if channels.BITS[channel.kind]:
             continue
         baseline = value if config.speaker.baseline else None
         gain = equations.advantage(reward, baseline, mask, weight, axis_name)
-        policy_loss = -gain * equations.log_likelihood(actions, chances)
+        policy_loss = -gain * equations.log_likelihood(actions, logits)
         terms[f'{name}policy_loss'] = (mean(policy_loss, mask), 1.0)
         if baseline is not None and name != 'stop_':  # Whose baseline is that of the answers.
             squares = (baseline - reward[:, None]) ** 2

@@ -14,17 +14,19 @@ from emcom_jax.types import Array
 _TINY = 1e-8  # Added to probabilities before their logarithm, as in the published code.
 
 
-def log_likelihood(bits: Array, probabilities: Array) -> Array:
-    """`sum_m a log p + (1 - a) log(1 - p)`, of binary actions a [..., V] -> [...], nats."""
-    chex.assert_equal_shape([bits, probabilities])
-    yes, no = jnp.log(probabilities + _TINY), jnp.log(1 - probabilities + _TINY)
-    return (jax.lax.stop_gradient(bits) * yes + (1 - jax.lax.stop_gradient(bits)) * no).sum(-1)
+def log_likelihood(bits: Array, logits: Array) -> Array:
+    """`sum_m a log p + (1 - a) log(1 - p)`, of binary actions a [..., V] with the log-odds of p
+    [..., V] -> [...], nats. No gradient to the actions."""
+    chex.assert_equal_shape([bits, logits])
+    actions = jax.lax.stop_gradient(bits)
+    yes, no = jax.nn.sigmoid(logits), jax.nn.sigmoid(-logits)
+    return (actions * jnp.log(yes + _TINY) + (1 - actions) * jnp.log(no + _TINY)).sum(-1)
 
 
-def bit_entropy(probabilities: Array) -> Array:
-    """`- sum_m p log p + (1 - p) log(1 - p)`, [..., V] -> [...], nats."""
-    p = probabilities
-    return -(p * jnp.log(p + _TINY) + (1 - p) * jnp.log(1 - p + _TINY)).sum(-1)
+def bit_entropy(logits: Array) -> Array:
+    """`- sum_m p log p + (1 - p) log(1 - p)`, of log-odds [..., V] -> [...], nats."""
+    yes, no = jax.nn.sigmoid(logits), jax.nn.sigmoid(-logits)
+    return -(yes * jnp.log(yes + _TINY) + no * jnp.log(no + _TINY)).sum(-1)
 
 
 def advantage(
