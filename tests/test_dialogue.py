@@ -153,6 +153,31 @@ def _name(path):
     return name.replace('/~', '')
 
 
+def test_a_forced_message_is_replayed(played, seen):
+    _, game, pair, episode, _, _ = played
+    with jax.disable_jit():
+        replay, _ = game.play(pair, KEY, seen, STEP, episode.utterance.message)
+    chex.assert_trees_all_close(replay, episode, rtol=1e-4, atol=1e-5)
+    other = episode.utterance.message._replace(relaxed=1 - episode.utterance.message.relaxed)
+    with jax.disable_jit():
+        changed, _ = game.play(pair, KEY, seen, STEP, other)
+    assert np.abs(changed.exchange.choices - episode.exchange.choices)[..., :3].max() > 1e-3
+
+
+def test_what_the_speaker_sees_reaches_the_listener_by_what_is_said_alone(played, seen):
+    changes, game, pair, episode, _, _ = played
+
+    def told(inputs, forced):
+        batch = seen._replace(speaker_inputs=inputs)
+        exchange = game.play(pair, KEY, batch, STEP, forced)[0].exchange
+        return (exchange.choices[..., :3] ** 2).sum()
+
+    with jax.disable_jit():
+        assert not np.any(jax.grad(told)(seen.speaker_inputs, episode.utterance.message))
+        free = jax.grad(told)(seen.speaker_inputs, None)
+    assert np.any(free) == (changes['loss.speaker.name'] == 'pathwise')
+
+
 # --- as published ---------------------------------------------------------------------------------
 
 
