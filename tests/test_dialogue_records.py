@@ -75,8 +75,9 @@ def test_turns_differ_from_the_turn_before():
 def test_lengths_that_betray_the_class_are_found_out():
     values = metrics.compute(told(0), ['turns'])
     assert values['turns_each'] == [1, 2, 3, 3]
-    # Of four classes, two can be told apart from the others, and two from one another by luck.
-    assert values['turns_probe'] == pytest.approx(0.75, abs=0.01)
+    # Two of four classes have a length of their own. Of the others, the one that is the commoner
+    # in one half is the rarer in the other.
+    assert 0.6 < values['turns_probe'] <= 0.75
     assert values['turns_probe_chance'] <= 0.25
     assert values['turns_nmi'] == pytest.approx(2 * 1.5 / (1.5 + 2))
     rng = np.random.default_rng(0)

@@ -4,6 +4,7 @@ dialogues.jsonl   one dialogue a line: all turns, each with probabilities, bits,
 dialogues.h5      the same in the layout of the published analysis (needs h5py, an extra)
 """
 
+import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -191,14 +192,11 @@ def export(record: EvalRecord, directory: str | Path) -> list[Path]:
         import h5py
     except ImportError:
         return [path]
-    tables = _tables(record)
-
-    def write(file: Any) -> None:
-        with h5py.File(file, 'w') as archive:
-            for name, rows in tables.items():
-                archive.create_dataset(name, data=rows)
-
-    replace_file(directory / FILES[1], write)
+    whole = io.BytesIO()  # HDF5 reads what it writes.
+    with h5py.File(whole, 'w') as archive:
+        for name, rows in _tables(record).items():
+            archive.create_dataset(name, data=rows)
+    replace_file(directory / FILES[1], lambda file: file.write(whole.getvalue()))
     return [path, directory / FILES[1]]
 
 
