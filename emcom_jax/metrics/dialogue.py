@@ -65,20 +65,21 @@ def turns_of(record: EvalRecord) -> dict[str, Any]:
         return {}
     labels, lengths = record.labels[LABEL], record.lengths
     classes = len(record.exchange['among'])
-    wrong = 1 - np.mean(record.correct[-1], axis=(0, 1), dtype=np.float64)
-    by_class = np.full((2, classes), np.nan)
+    wrong = 1 - record.correct[-1].mean(axis=(0, 1), dtype=np.float64)
+    turns, errors = np.full(classes, np.nan), np.full(classes, np.nan)
     for label in np.unique(labels):
         rows = labels == label
-        by_class[:, label] = lengths[:, rows].mean(), wrong[rows].mean()
-    shown = ~np.isnan(by_class[0])
-    varies = shown.sum() > 2 and bool(np.all(np.ptp(by_class[:, shown], axis=1) > 0))
-    rho = scipy.stats.spearmanr(*by_class[:, shown]).statistic if varies else np.nan
+        turns[label], errors[label] = lengths[:, rows].mean(), wrong[rows].mean()
+    shown = ~np.isnan(turns)
+    rho = np.nan
+    if shown.sum() > 2 and np.ptp(turns[shown]) > 0 and np.ptp(errors[shown]) > 0:
+        rho = scipy.stats.spearmanr(turns[shown], errors[shown]).statistic
     nmi = [normalized_mutual_information(each, labels) for each in lengths]
     probes = np.array([_probe(each, labels) for each in lengths])
     return {
         'turns': float(lengths.mean()),
         'turns_deviation': float(lengths.std()),
-        'turns_each': by_class[0].tolist(),
+        'turns_each': turns.tolist(),
         'turns_difficulty': float(rho),
         'turns_nmi': float(np.mean(nmi)),
         'turns_probe': float(probes[:, 0].mean()),
