@@ -43,5 +43,8 @@ setup(
         'tensorflow-datasets>=4.9.7',
         'tqdm',
     ],
-    extras_require={'wordnet': ['nltk']},  # For its data, which it downloads.
+    extras_require={
+        'wordnet': ['nltk'],  # For its data, which it downloads.
+        'hdf5': ['h5py'],  # To read and write dialogues as they were published.
+    },
 )

@@ -114,8 +114,7 @@ VARIANTS = {
     'gates': {'channel.gates': True, 'loss.speaker.length_cost': 0.01},
     'attention': {
         'game.shared_projection': False,
-        'speaker.attention': True,
-        'speaker.embed_size': 32,
+        'speaker.attention': 32,
     },
     'separate': {
         'game.shared_trunk': False,

@@ -14,7 +14,9 @@ from emcom_jax.types import Array, Key, Message
 
 END = 0  # The symbol that ends a message of variable length.
 
+# Of one symbol, and of the bits of a turn: kind -> whether the listener's gradient passes.
 DIFFERENTIABLE = {'categorical': False, 'gumbel': True, 'gumbel_st': True, 'continuous': True}
+BITS = {'bernoulli': False, 'relaxed_bernoulli': True, 'bernoulli_st': True, 'continuous': True}
 
 
 def gumbel_noise(key: Key, index: Array, length: int, vocab_size: int) -> Array:
@@ -42,6 +44,44 @@ def relax(kind: str, logits: Array, noise: Array, temperature: Array | float) ->
         return weights
     hard = jax.nn.one_hot(choose(weights), logits.shape[-1], dtype=weights.dtype)
     return hard + (weights - jax.lax.stop_gradient(weights))
+
+
+def logistic_noise(key: Key, index: Array, shape: tuple[int, ...]) -> Array:
+    """Returns standard logistic noise [B, *shape] float32, drawn for each example from its own key.
+
+    Of bits it is what Gumbel noise is of symbols: `logits + noise > 0` is an exact sample."""
+    keys = draws.example_keys(key, index)
+    return jax.vmap(lambda k: jax.random.logistic(k, shape))(keys)
+
+
+def choose_bits(logits: Array) -> Array:
+    """Returns the likelier value of each bit, 0.0 or 1.0 (0.0 where both are alike); with logistic
+    noise added to the logits, a sample."""
+    return (logits > 0).astype(jnp.float32)
+
+
+def transmit_bits(kind: str, logits: Array, noise: Array, temperature: Array | float) -> Array:
+    """Returns the bits, or what stands for them, that a channel of `BITS` transmits in training.
+
+    bernoulli: samples, through which no gradient passes.
+    relaxed_bernoulli: in (0, 1), binary concrete (Maddison et al. 2017, appendix B).
+    bernoulli_st: the same, 0 or 1 in the forward pass (straight-through).
+    continuous: the probabilities, without noise; a control, not a language.
+    """
+    if kind == 'continuous':
+        return jax.nn.sigmoid(logits)
+    hard = choose_bits(logits + noise)
+    if kind == 'bernoulli':
+        return hard
+    soft = jax.nn.sigmoid((logits + noise) / temperature)
+    if kind == 'relaxed_bernoulli':
+        return soft
+    return hard + (soft - jax.lax.stop_gradient(soft))
+
+
+def flip_bits(bits: Array, hit: Array) -> Array:
+    """Returns bits with 1 - b for b where hit, bool of the same shape."""
+    return jnp.where(hit, 1.0 - bits, bits)
 
 
 def make_message(symbols: Array, relaxed: Array | None, variable_length: bool) -> Message:

@@ -65,7 +65,8 @@ def _optimizer() -> dict[str, Any]:
         'schedule': 'cosine',  # constant | cosine | linear | exponential, with warm-up.
         'warmup_steps': 0,
         'end_factor': 0.0,  # The schedule ends at learning_rate * end_factor.
-        'clip_norm': placeholder(float),  # Clip the agent's gradient to this global norm.
+        'clip_norm': placeholder(float),  # Clip the agent's gradient to this global norm ...
+        'clip_apart': placeholder(tuple),  # ... those of these modules by a norm of their own.
         'frozen': placeholder(
             tuple
         ),  # Modules that stay as they are, by the paths they begin with.
@@ -134,6 +135,7 @@ def _base() -> ConfigDict:
     config.data = {
         'name': 'digits',  # A key of emcom_jax.data.SOURCES.
         'path': placeholder(str),  # Where it lies; None means the folder of emcom_datasets.
+        'features': 'avgpool_512',  # dialogue_files: which array is seen.
         'listener_path': placeholder(str),  # features: what listeners see, if something else.
         'batch_size': 128,  # Over all devices.
         'seed': 0,  # Of the splits that a source draws itself.
@@ -169,11 +171,15 @@ def _base() -> ConfigDict:
         'latent_size': 64,  # ... to so many features.
     }
     config.channel = {
-        'kind': 'categorical',  # categorical | gumbel | gumbel_st | continuous | drawing
-        'vocab_size': 20,  # drawing: 0.
-        'length': 10,  # Symbols of a message; its maximum if variable. drawing: strokes.
-        'variable_length': False,  # Symbol 0 then ends the message, and counts in its length.
-        'noise': 0.0,  # Rate at which symbols are replaced on their way, in training.
+        # categorical | gumbel | gumbel_st | continuous; sketching: drawing; dialogue:
+        # bernoulli | relaxed_bernoulli | bernoulli_st | continuous
+        'kind': 'categorical',
+        'vocab_size': 20,  # drawing: 0; dialogue: bits of a turn.
+        # Symbols of a message, strokes of a drawing, turns of a dialogue; at most, if variable.
+        'length': 10,
+        # Symbol 0 then ends the message, and counts in its length; a listener ends the dialogue.
+        'variable_length': False,
+        'noise': 0.0,  # Rate at which symbols (bits) are replaced on their way, in training.
         'shuffled': False,  # A control: listeners hear what was said of another referent.
         'temperature': 1.0,  # Gumbel-softmax ...
         'temperature_mode': 'fixed',  # ... fixed | scheduled | learned (from temperature) ...
@@ -194,7 +200,13 @@ def _base() -> ConfigDict:
         **_core(),
         'head': 'policy_value',  # policy | policy_value | policy_q_value
         'head_sizes': (),  # Hidden layers of every head.
-        'attention': False,  # sketching: strokes in turn, with attention to image and canvas.
+        # sketching: units of attention to image and canvas, one stroke after another; dialogue: to
+        # a map of features. None: none.
+        'attention': placeholder(int),
+        # Dialogues: how it mixes what it sees with what it hears: sum | product | mixture ...
+        'mix': 'sum',
+        'deaf': False,  # ... whether it never hears the answers ...
+        'baseline_size': 500,  # ... and hidden units of its baseline.
         'trunk': _trunk(),
         'groups': placeholder(tuple),  # What is different in each group: ({'core': 'gru'}, ...).
     }
@@ -202,6 +214,10 @@ def _base() -> ConfigDict:
         **_core(),
         'projection_sizes': (128,),  # Of the message and of the candidates; the last is the space.
         'impatient': False,  # It guesses after every symbol, and learns from all its guesses.
+        'words': 'learned',  # Dialogues: vectors of words: learned | ngrams | a GloVe text file ...
+        'word_size': 100,  # ... their size, unless of a file ...
+        'word_attention': placeholder(int),  # ... units of attention to words; None: their mean.
+        'baseline_size': 500,
         'trunk': _trunk(),
         'groups': placeholder(tuple),  # As of speakers; with 'size', unless all are of one size.
     }
@@ -213,6 +229,7 @@ def _base() -> ConfigDict:
             'entropy': 0.01,
             'kl': 0.05,  # To the EMA speaker along the same message.
             'length_cost': 0.0,  # Reward lost for each symbol ...
+            'bit_cost': 0.0,  # Dialogues: reward lost for each 1 that is said.
             'length_cost_power': 0.0,  # ... times the accuracy to this power: lazy once understood.
         },
         'listener': {
@@ -224,6 +241,8 @@ def _base() -> ConfigDict:
             'temperature': 0.1,
             'across_devices': True,  # Candidates from all devices, not only its own.
             'label': 'class',  # classification, multi_classification: which label to name.
+            'entropy': 0.0,  # Dialogues: of the answers ...
+            'stop_entropy': 0.0,  # ... and of the decisions to go on.
         },
         'perceptual': {  # sketching: a drawing should look like what is drawn ...
             'coefficient': 0.0,  # ... 0: it need not ...
@@ -289,6 +308,7 @@ def _base() -> ConfigDict:
         'noise_ladder': False,  # At the end, do agents agree about images that mean nothing?
         'noise_images': 2048,  # Of each rung; 384 x 128 in the paper.
         'max_examples': 1000,  # Of a split, for interventions and to compare pairs of messages.
+        'exchange_samples': 3,  # Dialogues that the report shows in writing.
         'input_noise': 0.0,
         'augment': False,  # Agents see augmented images, as in training.
         'symbols_from': 's',  # simclr: the layer of which the most active unit is said: h | s | z.

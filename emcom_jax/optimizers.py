@@ -72,9 +72,11 @@ def make_optimizer(config: ConfigDict, training_steps: int, batch_size: int) -> 
     except TypeError as error:
         raise ValueError(f'optimiser {config.name} needs more than a gradient: {error}') from None
     clip, frozen = config.clip_norm, config.frozen or ()
+    apart = config.clip_apart or ()
 
     def init(params: Tree) -> Tree:
-        _check_frozen(params, frozen)
+        _check_modules(params, frozen, 'frozen')
+        _check_modules(params, apart, 'clip_apart')
         return transform.init(_moving(params, frozen))
 
     def update(grads: Tree, opt_state: Tree, params: Tree, step: Array) -> tuple[Tree, Tree]:
@@ -82,8 +84,7 @@ def make_optimizer(config: ConfigDict, training_steps: int, batch_size: int) -> 
         # nothing else reads it; the norm that is logged does, of speakers and listeners.
         grads, moving = _moving(grads, frozen), _moving(params, frozen)
         if clip is not None:
-            norm = optax.tree.norm(grads)
-            grads = jax.tree.map(lambda g: g * jnp.minimum(1.0, clip / (norm + 1e-12)), grads)
+            grads = _clipped(grads, clip, apart)
         opt_state = opt_state._replace(hyperparams={'learning_rate': schedule(step)})
         updates, opt_state = transform.update(grads, opt_state, moving)
         moved = optax.apply_updates(moving, updates)
@@ -134,6 +135,20 @@ def sgd(
     if weight_decay is None:
         return plain
     return optax.chain(optax.add_decayed_weights(weight_decay, weights), plain)
+
+
+def rmsprop(
+    learning_rate: Array | float,
+    decay: float = 0.99,
+    eps: float = 1e-8,
+    momentum: float | None = None,
+    nesterov: bool = False,
+) -> optax.GradientTransformation:
+    """optax's RMSprop with the defaults of PyTorch's, and eps added after the square root, as there
+    and as Tieleman & Hinton 2012 leave open."""
+    return optax.rmsprop(
+        learning_rate, decay, eps, eps_in_sqrt=False, momentum=momentum, nesterov=nesterov
+    )
 
 
 def larc(
@@ -187,7 +202,7 @@ def _find(name: str) -> Callable[..., optax.GradientTransformation]:
         and not key.startswith(('_', 'scale_by_'))  # Parts of optimisers.
         and key != 'noisy_sgd'  # Its state has a key of its own, unlike all that a run draws.
     }
-    return look_up(found | {'sgd': sgd, 'larc': larc}, name, 'optimiser')
+    return look_up(found | {'sgd': sgd, 'rmsprop': rmsprop, 'larc': larc}, name, 'optimiser')
 
 
 # --- which parameters -----------------------------------------------------------------------------
@@ -214,14 +229,29 @@ def _moving(tree: Tree, frozen: tuple[str, ...]) -> Tree:
     )
 
 
-def _check_frozen(params: Tree, frozen: tuple[str, ...]) -> None:
+def _clipped(grads: Tree, most: float, apart: tuple[str, ...]) -> Tree:
+    """Gradients whose norm is at most so much; those under each path of `apart` by themselves."""
+
+    def part(path: tuple) -> str:
+        return next((top for top in apart if _is_under(_name(path), top)), '')
+
+    squares: dict[str, Array] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
+        squares[part(path)] = squares.get(part(path), jnp.zeros(())) + (leaf**2).sum()
+    factors = {name: most / (jnp.sqrt(total) + 1e-12) for name, total in squares.items()}
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf * jnp.minimum(1.0, factors[part(path)]), grads
+    )
+
+
+def _check_modules(params: Tree, frozen: tuple[str, ...], key: str) -> None:
     names = [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     for top in frozen:
         if not any(_is_under(name, top) for name in names):
             depth = _plain(top).count('/') + 1
             near = sorted({'/'.join(name.split('/')[:depth]) for name in names})
             raise ValueError(
-                f'frozen={frozen!r} has {top!r}, under which there are no parameters; '
+                f'{key}={frozen!r} has {top!r}, under which there are no parameters; '
                 f'at this depth there are: {", ".join(near) or "none"}'
             )
 

@@ -54,6 +54,8 @@ class Source(NamedTuple):
     class_descriptions: a sentence for each value of the label 'class', which does not name it; or
         None.
     descriptions: split -> a sentence for each of its N examples; or None.
+    map_shape: (places, channels) when `inputs` begin with a flattened map of features, to which an
+        agent can attend place by place; what follows it is the context. None: there is no map.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Source(NamedTuple):
     synsets: dict[str, tuple[str, ...]] | None = None
     class_descriptions: tuple[str, ...] | None = None
     descriptions: dict[str, tuple[str, ...]] | None = None
+    map_shape: tuple[int, int] | None = None
 
 
 class Partners(NamedTuple):
@@ -122,6 +125,7 @@ class Bank(NamedTuple):
     rivals: which examples are hard to tell apart, or None where all distractors are drawn alike.
     classes: of which a game has one image each, or None where candidates are of any class.
     images: the images of what `sight` holds features of, where a loss reads them; else None.
+    among: [D] bool, the classes among whose descriptions a listener chooses, or None: all.
     """
 
     sight: Sight
@@ -131,6 +135,7 @@ class Bank(NamedTuple):
     rivals: Partners | None = None
     classes: Classes | None = None
     images: Sight | None = None
+    among: Array | None = None
 
     @property
     def inputs(self) -> Array:
@@ -154,6 +159,7 @@ class Batch(NamedTuple):
     weight: [B] float32, 1 for an example that counts and 0 for padding.
     images: [B, H, W, 3] float32, what the speaker's features are of, where a loss reads it; else
         None.
+    among: [D] bool, as of `Bank`.
     """
 
     speaker_inputs: Array
@@ -162,6 +168,7 @@ class Batch(NamedTuple):
     position: Array
     weight: Array
     images: Array | None = None
+    among: Array | None = None
 
 
 # --- play -----------------------------------------------------------------------------------------
@@ -170,12 +177,12 @@ class Batch(NamedTuple):
 class Message(NamedTuple):
     """What the speaker said.
 
-    symbols: [B, T] int32 in [0, V); 0 after the end of the message.
+    symbols: [B, T] int32 in [0, V); 0 after the end of the message, and where there are none.
     relaxed: [B, T, V] float32, the vectors that carry the gradient on a differentiable channel
         (Gumbel-softmax weights, one-hot forward if straight-through; real vectors if continuous);
-        None on a channel of sampled symbols. Of a drawing, the T strokes: the coordinates (row,
-        column) of their control points in [-1, 1], and, if there are gates, a last value in [0, 1]:
-        how much of the stroke is drawn.
+        None on a channel of sampled symbols. In a dialogue the bits of each turn, T being K. Of a
+        drawing, the T strokes: the coordinates (row, column) of their control points in [-1, 1],
+        and, if there are gates, a last value in [0, 1]: how much of the stroke is drawn.
     mask: [B, T] float32, 1 up to and including the end of the message, 0 after it. Of a drawing, 1
         for the strokes that are drawn.
     end: [B, T] float32, weight with which the message ends at each symbol; rows sum to 1. One-hot,
@@ -225,6 +232,45 @@ class Guess(NamedTuple):
     memory: Array | None = None
 
 
+class Exchange(NamedTuple):
+    """What passed in a dialogue of K turns besides what the speaker said. All turns are played;
+    the mask of the message tells which of them counted.
+
+    said_logits: [B, K, V] float32, log-odds of each bit that the speaker may say.
+    answers: [B, K, V] float32, what the listener says after each turn (the last is never heard).
+    answer_logits: [B, K, V] float32, log-odds of that.
+    go_logits: [B, K] float32, log-odds that the listener asks for another turn.
+    goes_on: [B, K] float32, 1 where it does so; after the last turn that changes nothing.
+    choices: [B, K, D] float32, logits of the classes after each turn; of those that are not to be
+        chosen from -1e9.
+    said_value, answer_value: [B, K] float32, the reward that each agent predicts, or None.
+    """
+
+    said_logits: Array
+    answers: Array
+    answer_logits: Array
+    go_logits: Array
+    goes_on: Array
+    choices: Array
+    said_value: Array | None = None
+    answer_value: Array | None = None
+
+
+class Tampering(NamedTuple):
+    """What is done to a dialogue of K turns on its way.
+
+    swapped: [K] bool, turns in which the listener hears what is said in another dialogue.
+    silenced: [K] bool, turns in which it hears zeros.
+    flipped: [K, V] bool, bits that it hears flipped.
+    unanswered: [K] bool, turns after which the speaker hears zeros.
+    """
+
+    swapped: Array
+    silenced: Array
+    flipped: Array
+    unanswered: Array
+
+
 class Episode(NamedTuple):
     """All that a loss or a metric reads of one play of one batch by one pair.
 
@@ -233,6 +279,7 @@ class Episode(NamedTuple):
     heard: the message as the listener received it (after channel noise).
     maps: of each block of a trunk, what it makes of the drawing and of what is drawn, two of
         [B, h, w, channels] float32 (no gradient of the second), or None where no loss reads it.
+    exchange: what else passed in a dialogue; None where only the speaker speaks.
     """
 
     utterance: Utterance
@@ -240,6 +287,7 @@ class Episode(NamedTuple):
     heard: Message
     guess: Guess
     maps: tuple[tuple[Array, Array], ...] | None = None
+    exchange: Exchange | None = None
 
 
 class Term(NamedTuple):
@@ -343,6 +391,11 @@ class EvalRecord(NamedTuple):
         at; empty otherwise. 'rows' [M], the referents; 'images' [I, h, w, 3] uint8; of these,
         'shown' [M] is what the speaker saw and 'candidates' [M, C] what the listeners chose among;
         of which 'target' [M] is right, and 'picked' [S, L, M] what they chose, in range(C); int32.
+    exchange: of dialogues, in which what speaker s says is what it says to listener s mod L, also
+        float32 'said' and 'answered' [S, N, K, V], probabilities of bits; 'answers' [S, N, K, V];
+        'going_on' [S, N, K], the probability that the listener asks for another turn; 'beliefs'
+        [S, N, K, D], its distribution over classes after each turn; and bool 'among' [D], the
+        classes to choose from. T is K, and all turns are there, those after the end included.
     """
 
     split: str
@@ -363,6 +416,7 @@ class EvalRecord(NamedTuple):
     image_rows: np.ndarray | None = None
     synsets: dict[str, tuple[str, ...]] = {}
     games: dict[str, np.ndarray] = {}
+    exchange: dict[str, np.ndarray] = {}
 
 
 class NoiseRecord(NamedTuple):

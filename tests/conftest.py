@@ -80,7 +80,8 @@ def tiny_config(changes: Mapping[str, Any] | None = None) -> ConfigDict:
 
 
 def tiny_source() -> Source:
-    """64 random referents with a class of four values and two attributes of three."""
+    """64 random referents with a class of four values, which are described, and two attributes of
+    three; their features are a map of 2 places, and a context of 2."""
     rng = np.random.default_rng(0)
     split = Split(
         rng.standard_normal((64, SIZE)).astype(np.float32),
@@ -90,7 +91,9 @@ def tiny_source() -> Source:
         },
     )
     splits = {'train': split, 'valid': split, 'test': split}
-    return Source('tiny', splits, {'class': 4, 'attributes': 3})
+    said = ('a red wheel', 'a red and large window', 'a blue wheel with a window', 'a large wheel')
+    values = {'class': 4, 'attributes': 3}
+    return Source('tiny', splits, values, class_descriptions=said, map_shape=(2, 2))
 
 
 def tiny_game(changes: Mapping[str, Any] | None = None) -> Game:
@@ -155,7 +158,21 @@ def make_record(
         correct=rng.integers(0, 2, plays).astype(np.float32),
         loss=rng.random(plays, dtype=np.float32),
         vote=rng.integers(0, 2, (len(candidates), speakers, examples)).astype(np.float32),
+        exchange={} if kind in ('symbols', 'drawings') else make_exchange(rng, messages.shape),
     )
+
+
+def make_exchange(rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Random dialogues about four classes; shape: [S, N, K, V] of what is said."""
+    beliefs = rng.random((*shape[:3], 4), dtype=np.float32)
+    return {
+        'said': rng.random(shape, dtype=np.float32),
+        'answered': rng.random(shape, dtype=np.float32),
+        'answers': rng.integers(0, 2, shape).astype(np.float32),
+        'going_on': rng.random(shape[:3], dtype=np.float32),
+        'beliefs': beliefs / beliefs.sum(-1, keepdims=True),
+        'among': np.ones(4, bool),
+    }
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     'own': OWN,
     'own-likeness': OWN | LIKENESS | {'listener.trunk.frozen': True},
     'gates': GATES | {'channel.stroke': 'quadratic', 'loss.listener.name': 'cross_entropy'},
-    'attention': APART | GATES | {'speaker.attention': True, 'channel.stroke': 'catmull_rom'},
+    'attention': APART | GATES | {'speaker.attention': 4, 'channel.stroke': 'catmull_rom'},
     'original': {
         'game.views': 'same',
         'game.distractors': 'random',

@@ -38,7 +38,11 @@ def large_source():
     labels = {'class': np.zeros(4096, np.int32), 'attributes': np.zeros((4096, 2), np.int32)}
     split = Split(rng.standard_normal((4096, 4)).astype(np.float32), labels)
     return Source(
-        'large', dict.fromkeys(('train', 'valid', 'test'), split), {'class': 9, 'attributes': 9}
+        'large',
+        dict.fromkeys(('train', 'valid', 'test'), split),
+        {'class': 9, 'attributes': 9},
+        class_descriptions=('a word',) * 9,
+        map_shape=(2, 2),
     )
 
 

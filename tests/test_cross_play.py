@@ -198,6 +198,7 @@ def test_each_architecture_and_each_shape_compiles_once(groups):
 
     class Counting:
         kind, has_candidates, trunks, augmentation = 'symbols', True, 'none', None
+        converses = False
         scores = staticmethod(one.game.scores)
 
         def look(self, shared, batch):

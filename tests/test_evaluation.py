@@ -25,7 +25,7 @@ class Tables:
     sees."""
 
     kind, vocab_size, variable_length, reads_target = 'symbols', 6, True, False
-    trunks, augmentation = 'none', None
+    trunks, augmentation, converses = 'none', None, False
 
     def __init__(self, label=None):
         self.has_candidates = label is None

@@ -33,6 +33,7 @@ class Digits:
     some positions. Candidates are the digits themselves."""
 
     kind, vocab_size, variable_length, has_candidates = 'symbols', V, False, True
+    converses = False
     trunks, augmentation = 'none', None
 
     def __init__(self, label=None):

@@ -29,6 +29,7 @@ class Pixels:
     they are traced."""
 
     kind, vocab_size, variable_length, has_candidates = 'continuous', 3 * S * S, False, True
+    converses = False
     augmentation = Augmentation()  # Of evaluation, of which noise is spared.
 
     def __init__(self, trunks='none'):

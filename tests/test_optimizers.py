@@ -151,6 +151,29 @@ def test_a_stack_of_agents_is_updated_as_each_alone(name, options):
         assert_close(jax.tree.map(lambda leaf, i=i: leaf[i], together), alone)
 
 
+def test_rmsprop_is_that_of_pytorch():
+    """Its update, from the documentation of `torch.optim.RMSprop`: eps after the root."""
+    optimizer = make(name='rmsprop', eps=0.5)
+    params, state = {'m': {'w': jnp.array([[1.0]])}}, optimizer.init({'m': {'w': jnp.ones((1, 1))}})
+    square, value = 0.0, 1.0
+    for grad in (2.0, -1.0, 0.5):
+        square = 0.99 * square + 0.01 * grad**2
+        value -= RATE * grad / (square**0.5 + 0.5)
+        params, state = optimizer.update({'m': {'w': jnp.full((1, 1), grad)}}, state, params, 0)
+    assert float(params['m']['w'][0, 0]) == pytest.approx(value, rel=1e-6)
+
+
+def test_parts_are_clipped_by_themselves():
+    optimizer = make(name='sgd', clip_norm=1.0, clip_apart=('head',))
+    grads = {'trunk': {'w': np.full((3, 3), 2.0)}, 'head/~/linear': {'w': np.full((2, 2), 0.1)}}
+    params = jax.tree.map(np.zeros_like, grads)
+    moved, _ = optimizer.update(grads, optimizer.init(params), params, NONE_YET)
+    np.testing.assert_allclose(moved['trunk']['w'], np.full((3, 3), -RATE / 3), rtol=1e-6)
+    np.testing.assert_allclose(moved['head/~/linear']['w'], np.full((2, 2), -0.01), rtol=1e-6)
+    with pytest.raises(ValueError, match="clip_apart=.*'tail', under which there are no"):
+        make(name='sgd', clip_norm=1.0, clip_apart=('tail',)).init(params)
+
+
 # --- weights, norms and biases --------------------------------------------------------------------
 
 

@@ -364,7 +364,7 @@ REFUSED = [
     ({'loss.speaker.length_cost': 0.1}, 'needs channel.gates'),
     ({'loss.perceptual.coefficient': 1.0}, 'must be 0 unless speaker.trunk.frozen'),
     (LIKENESS | {'loss.perceptual.weights': (1.0,)}, 'for each of the 4 blocks of small_cnn'),
-    ({'speaker.attention': True}, 'needs game.shared_projection=False'),
+    ({'speaker.attention': 4}, 'needs game.shared_projection=False'),
     ({'listener.trunk.name': 'small_cnn'}, 'is not read: one trunk is shared'),
     (OWN | {'population.execution': 'vmap'}, 'would group convolutions'),
     ({'updates.imitate.every': 3}, 'as nobody imitates drawings'),

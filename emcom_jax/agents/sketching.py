@@ -151,7 +151,7 @@ class InTurn(hk.Module):
     def __init__(self, config: ConfigDict, channel: ConfigDict, values: int):
         super().__init__(name='speaker')
         self._channel, self._values = channel, values
-        self._size, self._embed = config.hidden_size, config.embed_size
+        self._size, self._embed = config.hidden_size, config.attention
 
     def __call__(self, latent: Array, cells: Array) -> Array:
         """[B, D] and the trunk's last map [B, h, w, channels] -> [B, T, V]."""

@@ -116,8 +116,11 @@ def _check_optimizers(config: ConfigDict) -> None:
         for name in ('trust_coefficient', 'scale_with_batch'):
             good = group[name] is None or group[name] > 0
             require(config, f'{at}.{name}', good, 'must be above 0')
-        paths = all(isinstance(path, str) and path for path in group.frozen or ())
-        require(config, f'{at}.frozen', paths, 'must hold paths of modules')
+        for name in ('frozen', 'clip_apart'):
+            paths = all(isinstance(path, str) and path for path in group[name] or ())
+            require(config, f'{at}.{name}', paths, 'must hold paths of modules')
+        clips = group.clip_norm is not None or group.clip_apart is None
+        require(config, f'{at}.clip_apart', clips, f'has no effect without {at}.clip_norm: set it')
     for name in ('entropy', 'kl', 'length_cost'):
         positive = config.loss.speaker[name] >= 0
         require(config, f'loss.speaker.{name}', positive, 'must not be negative')

@@ -5,7 +5,7 @@ from collections.abc import Collection
 import numpy as np
 from ml_collections import ConfigDict
 
-from emcom_jax import losses, metrics
+from emcom_jax import channels, losses, metrics
 from emcom_jax.agents.networks import CORES
 from emcom_jax.config import one_of, require
 from emcom_jax.metrics import language
@@ -24,6 +24,8 @@ def check_evaluation(config: ConfigDict, source: Source) -> None:
         and all(type(count) is int and count >= 2 for count in group.num_candidates),
         'must hold whole numbers of at least 2',
     )
+    samples = group.exchange_samples >= 0
+    require(config, 'evaluation.exchange_samples', samples, 'must not be negative')
     require(config, 'evaluation.input_noise', group.input_noise >= 0, 'must not be negative')
     require(
         config,
@@ -151,5 +153,7 @@ def picks_referent(config: ConfigDict) -> bool:
 
 def _kind(config: ConfigDict) -> str:
     """The kind of message that a record holds."""
-    kinds = {'continuous': 'continuous', 'drawing': 'drawings'}
+    kinds = {'continuous': 'continuous', 'drawing': 'drawings'} | dict.fromkeys(
+        channels.BITS, 'bits'
+    )
     return kinds.get(config.channel.kind, 'symbols')

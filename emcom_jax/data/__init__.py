@@ -7,7 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 from emcom_jax import types
-from emcom_jax.data import archives, features, image_archives, image_files, pixels, prepared
+from emcom_jax.data import (
+    archives,
+    described,
+    dialogue_files,
+    features,
+    image_archives,
+    image_files,
+    pixels,
+    prepared,
+)
 from emcom_jax.tables import look_up
 
 # Name -> loader; each reads only those keys of the data group that its docstring names.
@@ -16,6 +25,8 @@ SOURCES: dict[str, Callable[[Any], types.Source]] = {
     'concepts': prepared.concepts,
     'shapes': pixels.shapes,
     'photos': pixels.photos,
+    'shapes_features': described.shapes_features,
+    'dialogue_files': dialogue_files.load,
     'byol_imagenet2012': archives.load,
     'byol_celeb_a2': archives.load,
     'features': features.load,

@@ -199,12 +199,8 @@ def look_at(
         first, second = jax.vmap(disturb)(draws.example_keys(key, position), first, second)
     labels = {name: values[rows] for name, values in bank.labels.items()}
     weight = jnp.ones(position.shape, jnp.float32)
-    images = bank.images
-    if images is not None:
-        return Batch(
-            first, second, labels, position, weight, _standard(images, _stored(images, rows))
-        )
-    return Batch(first, second, labels, position, weight)
+    images = None if bank.images is None else _standard(bank.images, _stored(bank.images, rows))
+    return Batch(first, second, labels, position, weight, images, bank.among)
 
 
 def others_of(bank: Bank, rows: Array, position: Array, key: Key) -> Array:

@@ -5,6 +5,7 @@ are its in-group, all others its out-group: strangers, who understand it only as
 that were learnt apart have something in common.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from emcom_jax.evaluation.judging import Draws, Judge, make_draws
-from emcom_jax.evaluation.playing import for_each, hear, say, see, show
+from emcom_jax.evaluation.playing import converse, for_each, hear, say, see, show
 from emcom_jax.games.base import Game, Games, table_of
 from emcom_jax.metrics import bootstrap_interval
 from emcom_jax.stacks import joined, sizes, stacks
@@ -125,13 +126,36 @@ def cross_play(
         ]
         return np.concatenate(jax.device_get(correct), axis=2)
 
-    said = [said_by(group, table) for group, table in zip(groups, games, strict=True)]
+    def conversed(i: int, j: int) -> np.ndarray:
+        one, other = groups[i], groups[j]
+        correct = [
+            [
+                tables[hearing].converse(
+                    row[0],
+                    (speakers, one.shared, one.bank),
+                    (listeners, other.shared, other.bank),
+                    draws,
+                )
+                for hearing, listeners in zip(games[j][0], stacks(other.listeners), strict=True)
+            ]
+            for row, speakers in zip(games[i], stacks(one.speakers), strict=True)
+        ]
+        rows = [np.concatenate(jax.device_get(row), axis=2) for row in correct]
+        return np.concatenate(rows)
+
+    def heard(i: int, j: int) -> np.ndarray:
+        if games[j][0][0].converses:
+            return conversed(i, j)
+        return heard_by(groups[j], games[j], said[i])
+
+    said: list[Any] = []
+    if not games[0][0][0].converses:
+        said = [said_by(group, table) for group, table in zip(groups, games, strict=True)]
     counts = Judge(games[0][0][0], config).num_candidates(len(groups[0].bank.inputs))
     speakers, listeners = np.array([group.sizes for group in groups]).T
     tally = _Tally(speakers, listeners, counts)
-    for i, messages in enumerate(said):
-        for j, (group, table) in enumerate(zip(groups, games, strict=True)):
-            tell(tally.add(i, j, heard_by(group, table, messages)))
+    for i, j in itertools.product(range(len(groups)), repeat=2):
+        tell(tally.add(i, j, heard(i, j)))
     return tally.outcome()
 
 
@@ -148,6 +172,7 @@ class _Table:
         self._judge = Judge(game, config)
         self.say = jax.jit(self._say)
         self.hear = jax.jit(self._hear)
+        self.converse = jax.jit(self._converse, static_argnums=0)
 
     def _say(self, speakers: Agent, shared: Agent, bank: Bank, draws: Draws) -> Message:
         """What speakers [S, ...] say of each referent; leaves [S, N, ...]."""
@@ -169,6 +194,31 @@ class _Table:
             return correct
 
         return jax.lax.map(of_speaker, messages)
+
+    def _converse(
+        self,
+        game: Game,
+        speaking: tuple[Agent, Agent, Bank],
+        hearing: tuple[Agent, Agent, Bank],
+        draws: Draws,
+    ) -> Array:
+        """How well listeners [L, ...] understand speakers [S, ...] of another game (or the same)
+        in dialogues: [S, Q, L, N]. Of both sides their agents, what these share, and their bank."""
+        counts = self._judge.num_candidates(hearing[2].size)
+        view = see(game, self._config, 'speaker', *speaking, draws)
+        views = see(self._game, self._config, 'listener', *hearing, draws)
+        among = hearing[2].among
+
+        def of_speaker(speaker: Agent, view: Array) -> Array:
+            games, listeners = (game, self._game), hearing[0]
+            _, guess, _ = converse(
+                games, self._config, speaker, view, listeners, views, among, draws
+            )
+            correct, _, _ = self._judge(guess, hearing[2], counts, draws.candidates)
+            return correct
+
+        correct: Array = for_each(of_speaker, speaking[0], view)
+        return correct
 
 
 class _Tally:

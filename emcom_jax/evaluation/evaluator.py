@@ -12,11 +12,20 @@ from ml_collections import ConfigDict
 
 from emcom_jax.data.batches import others_of
 from emcom_jax.evaluation.judging import Draws, Judge, make_draws
-from emcom_jax.evaluation.playing import for_each, hear, say, see, show
+from emcom_jax.evaluation.playing import converse, for_each, hear, say, see, show
 from emcom_jax.games.base import Game, Games, table_of
 from emcom_jax.metrics import arguments
 from emcom_jax.stacks import agents_of, joined, sizes, stacks
-from emcom_jax.types import Agent, Array, Bank, EvalRecord, Guess, Members
+from emcom_jax.types import (
+    Agent,
+    Array,
+    Bank,
+    EvalRecord,
+    Exchange,
+    Guess,
+    Members,
+    Message,
+)
 
 _THUMBNAILS, _THUMBNAIL = 4096, 64  # Images in a record, and pixels of a side.
 _GAMES, _SIDE = 24, 128  # Games in a record, and pixels of a side of their images.
@@ -47,12 +56,14 @@ class Evaluator:
         """Evaluates a population (one replica, on one device) on the bank of a split."""
         counts = self._judge.num_candidates(bank.inputs.shape[0])
         played, views = self._cross_play(population, bank, counts, make_draws(seed))
-        messages, lengths, (correct, loss, vote), chosen = jax.device_get(played)
+        messages, lengths, (correct, loss, vote), rest = jax.device_get(played)
         games = {}
-        if self._game.kind == 'drawings':
+        if 'choices' in rest:
             others = self._others(bank, make_draws(seed))
-            among, own, picked = chosen
+            among, own, picked = rest.pop('choices')
             games = _some_games(among, own, picked, np.asarray(others), bank.inputs)
+        if bank.among is not None:
+            rest['among'] = np.asarray(bank.among)
         if bank.inputs.ndim == 2:
             meanings, heard = np.asarray(bank.inputs, np.float32), None
             images = rows = None
@@ -77,6 +88,7 @@ class Evaluator:
             images=images,
             image_rows=rows,
             games=games,
+            exchange=rest,
         )
 
     def _play_all(
@@ -104,8 +116,9 @@ class Evaluator:
           bank: of the labels that listeners may have to name.
 
         Returns:
-          messages [S, N, ...], their lengths, how guesses are judged, and of drawings what was
-          chosen (`Judge.choices`); and what the first of the speakers and of the listeners see.
+          messages [S, N, ...], their lengths, how guesses are judged, and by name what else was
+          exchanged in dialogues (see `EvalRecord`) and the 'choices' among drawings (see
+          `Judge.choices`); and what the first of the speakers and of the listeners see.
         """
         config = self._config
 
@@ -123,41 +136,60 @@ class Evaluator:
             )
         ]
 
-        def of_speaker(games: Sequence[Game], listeners: Any, speaker: Agent, view: Array) -> Any:
-            """One speaker with its listeners; speakers come one after the other, since what all
-            listeners make of its messages, [L, N, D], is as much as should lie in memory."""
-            message = say(games[0], config, speaker, view)
-            shown = show(games[0], config, population.shared.agent, message)
-            heard = [
-                hear(game, config, stack, views, shown, draws)
-                for game, (stack, views) in zip(games, listeners, strict=True)
-            ]
+        def of_speaker(games: Sequence[Game], listeners: Any, speaker: Any, view: Array) -> Any:
+            """One speaker, and its number, with its listeners; speakers come one after the other,
+            since what all listeners make of its messages, [L, N, D], is as much as should lie in
+            memory."""
+            rest: dict[str, Any] = {}
+            if self._game.converses:
+                message, heard, rest = conversations(games, listeners, speaker, view)
+            else:
+                message = say(games[0], config, speaker[0], view)
+                shown = show(games[0], config, population.shared.agent, message)
+                heard = [
+                    hear(game, config, stack, views, shown, draws)
+                    for game, (stack, views) in zip(games, listeners, strict=True)
+                ]
             spoken = message.symbols if self._game.kind == 'symbols' else message.relaxed
             lengths = message.mask.sum(axis=1).astype(jnp.int32)
             guess = _together(heard)
             judged = self._judge(guess, bank, counts, draws.candidates)
-            chosen: Any = ()
             if self._game.kind == 'drawings':
-                chosen = self._judge.choices(guess, bank, counts[-1], draws.candidates)
-            return spoken, lengths, judged, chosen
+                rest['choices'] = self._judge.choices(guess, bank, counts[-1], draws.candidates)
+            return spoken, lengths, judged, rest
+
+        def conversations(
+            games: Sequence[Game], listeners: Any, numbered: tuple[Agent, Array], view: Array
+        ) -> tuple[Message, list[Guess], dict[str, Array]]:
+            """Of a speaker with all listeners the guesses; with that of its number the rest."""
+            speaker, number = numbered
+            played = [
+                converse((games[0], game), config, speaker, view, stack, views, bank.among, draws)
+                for game, (stack, views) in zip(games, listeners, strict=True)
+            ]
+            messages, guesses, exchanges = zip(*played, strict=True)
+            all_of_them = joined([*zip(messages, exchanges, strict=True)])
+            message, exchange = jax.tree.map(lambda x: x[number % len(x)], all_of_them)
+            return message, list(guesses), _kept(exchange)
 
         def of_group(games: Sequence[Game], first: int, stack: Agent, views: Array) -> Any:
-            if not self._own:
-                return for_each(partial(of_speaker, games, listeners), stack, views)
-            ((everyone, sights),) = listeners
             count = sizes(stack)[0]
+            numbered = (stack, first + jnp.arange(count))
+            if not self._own:
+                return for_each(partial(of_speaker, games, listeners), numbered, views)
+            ((everyone, sights),) = listeners
 
             def own(leaf: Array) -> Array:
                 return leaf.reshape(total, -1, *leaf.shape[1:])[first : first + count]
 
-            def with_own(both: tuple[Agent, Agent, Array], view: Array) -> Any:
+            def with_own(both: tuple[Any, Agent, Array], view: Array) -> Any:
                 speaker, theirs, sight = both
                 return of_speaker(games, [(theirs, sight)], speaker, view)
 
             if len(sights) > 1:
-                each = (stack, *jax.tree.map(own, (everyone, sights)))
+                each = (numbered, *jax.tree.map(own, (everyone, sights)))
                 return for_each(with_own, each, views)
-            pairs = (stack, jax.tree.map(own, everyone))
+            pairs = (numbered, jax.tree.map(own, everyone))
             return for_each(lambda two, view: with_own((*two, sights), view), pairs, views)
 
         total = sum(sizes(stack)[0] for stack, _ in speakers)
@@ -167,6 +199,17 @@ class Evaluator:
             for games, first, both in zip(self._games, firsts, speakers, strict=False)
         ]
         return joined(groups), (speakers[0][1][0], listeners[0][1][0])
+
+
+def _kept(exchange: Exchange) -> dict[str, Array]:
+    """What a record keeps of dialogues; see `EvalRecord`."""
+    return {
+        'said': jax.nn.sigmoid(exchange.said_logits),
+        'answers': exchange.answers,
+        'answered': jax.nn.sigmoid(exchange.answer_logits),
+        'going_on': jax.nn.sigmoid(exchange.go_logits),
+        'beliefs': jax.nn.softmax(exchange.choices),
+    }
 
 
 def _thumbnails(images: Array) -> tuple[np.ndarray, np.ndarray]:

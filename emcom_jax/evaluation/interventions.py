@@ -15,12 +15,23 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from emcom_jax import channels, losses
+from emcom_jax.evaluation.dialogues import tamperings
 from emcom_jax.evaluation.judging import Draws, Judge, in_groups, make_draws
-from emcom_jax.evaluation.playing import for_each, hear, say, see, show
+from emcom_jax.evaluation.playing import converse, for_each, hear, say, see, show
 from emcom_jax.games.base import Game, Games, table_of
 from emcom_jax.metrics import arguments
 from emcom_jax.stacks import agents_of, joined, stacks
-from emcom_jax.types import Agent, Array, Bank, Guess, InterventionRecord, Key, Members, Message
+from emcom_jax.types import (
+    Agent,
+    Array,
+    Bank,
+    Guess,
+    InterventionRecord,
+    Key,
+    Members,
+    Message,
+    Tampering,
+)
 
 Effects = tuple[Array, Array, Array]  # correct [I, N], change [I, N], influence [N].
 
@@ -131,6 +142,7 @@ class Interventions:
         self._games = table_of(game)
         self._game = self._games[0][0]  # What all of them have in common.
         self._config = config.evaluation
+        self._turns = (config.channel.length, config.channel.vocab_size)
         self._judge = Judge(self._game, config.evaluation)
         self._compiled = jax.jit(self._play_all, static_argnums=5)
 
@@ -199,13 +211,45 @@ class Interventions:
             ]
             return _split(altered, sizes), joined(heard)
 
+        def of_dialogues(games: Sequence[Game], speaker: Agent, view: Array) -> Any:
+            by_name = tamperings(*self._turns, real=self._game.kind == 'continuous')
+            sizes = {name: len(each.swapped) for name, each in by_name.items()}
+            ways: Tampering = jax.tree.map(lambda *each: jnp.concatenate(each), *by_name.values())
+
+            def of_listener(game: Game, listener: Agent, view_of_listener: Array) -> Any:
+                one = jax.tree.map(lambda leaf: leaf[None], listener)
+                views = view_of_listener[None]
+
+                def held(tampering: Tampering) -> Guess:
+                    pair, among = (games[0], game), bank.among
+                    _, guess, _ = converse(
+                        pair, config, speaker, view, one, views, among, draws, tampering
+                    )
+                    return jax.tree.map(lambda leaf: leaf[0], guess)
+
+                guess = jax.lax.map(held, ways)
+                correct, change, told = self._effects(
+                    guess, labels, drawn_by, count, draws.candidates
+                )
+                return _split(correct, sizes), _split(change, sizes), told
+
+            altered = {
+                name: jnp.full((size, len(rows)), name != 'intact') for name, size in sizes.items()
+            }
+            heard = [
+                for_each(partial(of_listener, game), *group)
+                for game, group in zip(games, hearers, strict=True)
+            ]
+            return altered, joined(heard)
+
         hearers = [
             seen(game, 'listener', group)
             for game, group in zip(self._games[0], listeners, strict=True)
         ]
+        one_speaker = of_dialogues if self._game.converses else of_speaker
         return joined(
             [
-                for_each(partial(of_speaker, games), *seen(games[0], 'speaker', group))
+                for_each(partial(one_speaker, games), *seen(games[0], 'speaker', group))
                 for games, group in zip(self._games, speakers, strict=True)
             ]
         )

@@ -11,7 +11,17 @@ from ml_collections import ConfigDict
 from emcom_jax.data.batches import look_at
 from emcom_jax.evaluation.judging import Draws, context_order, in_chunks
 from emcom_jax.games.base import Game
-from emcom_jax.types import Agent, Array, Bank, Batch, Guess, Message, Tree
+from emcom_jax.types import (
+    Agent,
+    Array,
+    Bank,
+    Batch,
+    Exchange,
+    Guess,
+    Message,
+    Tampering,
+    Tree,
+)
 
 
 def see(
@@ -133,6 +143,43 @@ def hear(
 
     guess: Guess = in_chunks(of_rows, views.shape[1], config.batch_size)
     return guess
+
+
+def converse(
+    games: tuple[Game, Game],
+    config: ConfigDict,
+    speaker: Agent,
+    view: Array,
+    listeners: Agent,
+    views: Array,
+    among: Array | None,
+    draws: Draws,
+    tampering: Tampering | None = None,
+) -> tuple[Message, Guess, Exchange]:
+    """What one speaker and each of listeners [L, ...] say to each other of each referent, and what
+    these make of it; leaves [L, N, ...].
+
+    games: of the speaker and of the listeners.
+    config: the evaluation group; read are `batch_size` and `channel_noise`.
+    view, views: as of `say` and `hear`.
+    among: as of `Bank`.
+    tampering: see there; dialogues of one chunk are swapped with each other.
+    """
+
+    def of_rows(rows: Array) -> tuple[Message, Guess, Exchange]:
+        voice = games[0].voice(speaker, _batch(view, rows))
+
+        def with_listener(listener: Agent, view: Array) -> tuple[Message, Guess, Exchange]:
+            batch = _batch(view, rows)._replace(among=among)
+            noise = config.channel_noise
+            return games[1].converse(listener, draws.channel, batch, voice, noise, tampering)
+
+        if len(views) == 1:
+            return jax.vmap(with_listener, (0, None))(listeners, views[0])
+        return jax.vmap(with_listener)(listeners, views)
+
+    played: tuple[Message, Guess, Exchange] = in_chunks(of_rows, len(view), config.batch_size)
+    return played
 
 
 def _batch(view: Array, rows: Array) -> Batch:

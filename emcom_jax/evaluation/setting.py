@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from emcom_jax import data
@@ -24,7 +25,7 @@ from emcom_jax.games import AXIS, GAMES, Game, Games
 from emcom_jax.runtime.checkpoints import read_checkpoint
 from emcom_jax.runtime.run_directory import RunDirectory
 from emcom_jax.tables import look_up
-from emcom_jax.types import Agent, Bank, Batch, Key, Sight, Source, Tree
+from emcom_jax.types import Agent, Bank, Batch, Key, Sight, Source, Split, Tree
 
 
 class Setting:
@@ -60,8 +61,24 @@ class Setting:
         (less the mean of their own training split, over its deviation)."""
         chosen = look_up((source or self.source).splits, split, 'split')
         game = self.config.game
+        dtype = self.config.data.dtype
         labels = (partner_label(game), rival_label(game), class_label(game))
-        return make_bank(chosen, self.config.data.dtype, self.standard, *labels)
+        bank = make_bank(chosen, dtype, self.standard, *labels)
+        if not self.game.converses:
+            return bank
+        return bank._replace(among=jnp.asarray(self._among(chosen)))
+
+    def _among(self, split: Split) -> np.ndarray:
+        """The classes among which listeners choose on a split, bool [D]: those of training; those
+        that the split shows where some of these are others."""
+        label = self.config.loss.listener.label
+
+        def shown(split: Split) -> np.ndarray:
+            classes = np.arange(self.source.num_values[label])
+            return np.isin(classes, split.labels[label])
+
+        trained, here = shown(self.source.splits['train']), shown(split)
+        return trained if (trained | ~here).all() else here
 
     @functools.cached_property
     def standard(self) -> Standard | None:

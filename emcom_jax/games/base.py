@@ -5,14 +5,29 @@ A game knows no population and no optimiser. All its functions are pure; arrays 
 listener and shared, and never with respect to the target.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from ml_collections import ConfigDict
 
 from emcom_jax.data.augmentation import Augmentation
-from emcom_jax.types import Agent, Array, Batch, Episode, Guess, Key, Message, Pair, Term
+from emcom_jax.types import (
+    Agent,
+    Array,
+    Batch,
+    Episode,
+    Exchange,
+    Guess,
+    Key,
+    Message,
+    Pair,
+    Tampering,
+    Term,
+)
 
 AXIS = 'i'  # The mapped axis of devices.
+# (turn int32 [], what it has heard [B, V]) -> what a speaker says [B, V], and log-odds of that.
+Voice = Callable[[Array, Array], tuple[Array, Array]]
 
 
 class Game(Protocol):
@@ -28,6 +43,8 @@ class Game(Protocol):
     backbone_stays: whether what `backbone` makes of images stays the same in training.
     reads_images: whether a loss reads the images where agents are given features of them.
     augmentation: of what agents see in evaluation, or None.
+    converses: whether what a speaker says depends on who listens, so that evaluation calls `voice`
+        and `converse`, which no other game has, in place of `say_greedy` and `hear_greedy`.
     """
 
     kind: str
@@ -40,6 +57,7 @@ class Game(Protocol):
     backbone_stays: bool
     reads_images: bool
     augmentation: Augmentation | None
+    converses: bool
 
     def init_speaker(self, key: Key, batch: Batch) -> Agent: ...
 
@@ -94,6 +112,24 @@ class Game(Protocol):
         """What a listener makes of a message that `show` has seen, whoever said it (the speaker may
         be of another game object), in evaluation: no chance but that of the channel's noise. The
         batch is one that `look` has seen; the speaker's inputs are not read."""
+        ...
+
+    def voice(self, speaker: Agent, batch: Batch) -> Voice:
+        """What a speaker answers, in evaluation, about a batch that `look` has seen."""
+        ...
+
+    def converse(
+        self,
+        listener: Agent,
+        key: Key,
+        batch: Batch,
+        voice: Voice,
+        channel_noise: float,
+        tampering: Tampering | None = None,
+    ) -> tuple[Message, Guess, Exchange]:
+        """A whole conversation with a listener, in evaluation, whoever the voice belongs to (the
+        speaker may be of another game object): no chance but that of the channel's noise, and of
+        whose dialogues are swapped."""
         ...
 
     def imitation_loss(self, speaker: Agent, message: Message, batch: Batch) -> Array:

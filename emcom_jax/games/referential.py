@@ -75,6 +75,8 @@ class Agents(NamedTuple):
 class ReferentialGame:
     """See `games.base.Game` for the meaning of each function."""
 
+    converses = False
+
     def __init__(self, config: ConfigDict, source: Source, agents: Agents):
         self._channel = channel = config.channel
         self._loss = config.loss

@@ -57,6 +57,7 @@ class SimCLR:
     trunk_learns = True
     backbone_stays = False
     reads_images = False
+    converses = False
 
     def __init__(self, config: ConfigDict, source: Source, axis_name: str | None):
         self._loss = config.loss.listener

@@ -60,6 +60,7 @@ class Sketching:
     variable_length = False
     has_candidates = True
     reads_target = False
+    converses = False
 
     def __init__(self, config: ConfigDict, source: Source, axis_name: str | None):
         self._channel, self._loss = config.channel, config.loss

@@ -15,6 +15,7 @@ from emcom_jax.metrics import (
     abbreviation,
     accuracy,
     compositionality,
+    dialogue,
     disentanglement,
     information,
     language,
@@ -81,6 +82,7 @@ class Metric(NamedTuple):
 
 
 SYMBOLS = ('symbols',)
+TURNS = ('bits', 'continuous')
 
 METRICS: dict[str, Metric] = {
     'accuracy': Metric(accuracy.accuracy_of, records.KINDS),
@@ -105,6 +107,9 @@ METRICS: dict[str, Metric] = {
     'representation_similarity': Metric(representation_similarity_of, records.KINDS),
     'distinct_messages': Metric(information.distinct_messages_of, SYMBOLS),
     'abbreviation': Metric(abbreviation.abbreviation_of, SYMBOLS),
+    'top_k': Metric(dialogue.top_k_of, TURNS),
+    'turns': Metric(dialogue.turns_of, TURNS),
+    'dialogues': Metric(dialogue.dialogues_of, TURNS),
 }
 
 

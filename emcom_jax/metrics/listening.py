@@ -17,11 +17,22 @@ VALUES = (  # The names, but for the number of candidates, of all that is stated
     'accuracy_drop_by_position',
     'guess_change_by_position',
     *(
+        f'{what}_by_{part}'
+        for what in ('accuracy_drop', 'guess_change')
+        for part in ('turn', 'region')
+    ),
+    *(
         f'{what}_{name}'
         for what in ('accuracy', 'guess_change')
-        for name in ('intact', 'replaced', 'swapped', 'shuffled', 'silenced')
+        for name in (
+            *('intact', 'replaced', 'swapped', 'shuffled', 'silenced'),
+            *('unanswered', 'later_shuffled', 'later_silenced', 'flipped_turn', 'flipped_region'),
+        )
     ),
 )
+
+# Interventions in so many ways, and what these are.
+PARTS = {'replaced': 'position', 'flipped_turn': 'turn', 'flipped_region': 'region'}
 
 
 def listening_of(
@@ -35,6 +46,8 @@ def listening_of(
       another one, drawn uniformly (mean over those of a message; the end symbol stays); `swapped`:
       two symbols, drawn from the message, change places; `shuffled`: the message is that of another
       referent; `silenced`: all messages are alike (only the end symbol, where there is one).
+      Those of dialogues stand in `evaluation/dialogues.py`; `flipped_turn` and `flipped_region`
+      have lists `..._by_turn` of K and `..._by_region`, as below.
     * `guess_change_<intervention>@C`, in [0, 1]: total variation distance between the listener's
       distributions with the message as it is and tampered with. `guess_change_silenced` is positive
       listening: above 0 exactly if some message makes another guess than silence does.
@@ -61,17 +74,18 @@ def listening_of(
         if name != 'intact':
             state(f'guess_change_{name}', _by_referent(record, record.change, name))
     state('causal_influence', record.influence.mean(axis=(0, 1), dtype=np.float64))
-    if 'replaced' in record.correct:
-        drop = record.correct['intact'] - record.correct['replaced']
-        for name, effect in (('accuracy_drop', drop), ('guess_change', record.change['replaced'])):
+    for done, where in PARTS.items():
+        if done not in record.correct:
+            continue
+        drop = record.correct['intact'] - record.correct[done]
+        for name, effect in (('accuracy_drop', drop), ('guess_change', record.change[done])):
             parts = [
-                _where_altered(*both)
-                for both in zip(effect, record.altered['replaced'], strict=True)
+                _where_altered(*both) for both in zip(effect, record.altered[done], strict=True)
             ]
-            values[f'{name}_by_position{suffix}'] = [
+            values[f'{name}_by_{where}{suffix}'] = [
                 float(part.mean()) if part.size else float('nan') for part in parts
             ]
-            values[f'{name}_by_position{suffix}_ci95'] = [
+            values[f'{name}_by_{where}{suffix}_ci95'] = [
                 bootstrap_interval(part, num_resamples, seed) if part.size else [float('nan')] * 2
                 for part in parts
             ]

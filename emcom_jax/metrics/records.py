@@ -38,6 +38,9 @@ def check(record: EvalRecord) -> None:
         )
     for label, values in record.labels.items():
         arrays[f'labels[{label!r}]'], leading[f'labels[{label!r}]'] = values, (examples,)
+    for part, values in record.exchange.items():
+        arrays[f'exchange[{part!r}]'] = values
+        leading[f'exchange[{part!r}]'] = () if part == 'among' else (speakers, examples)
     for name, array in arrays.items():
         if array.dtype.hasobject:
             raise ValueError(f'{name} of an evaluation record must hold numbers, not objects.')
@@ -94,6 +97,10 @@ def sample(record: EvalRecord, max_examples: int, seed: int = 0) -> EvalRecord:
         images=None,
         image_rows=None,
         games={},
+        exchange={
+            name: values if name == 'among' else values[:, rows]
+            for name, values in record.exchange.items()
+        },
     )
 
 
@@ -104,8 +111,9 @@ def save(record: EvalRecord, path: str | os.PathLike) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = record._asdict() | {f'labels/{name}': v for name, v in record.labels.items()}
     arrays |= {f'synsets/{name}': np.array(v, np.str_) for name, v in record.synsets.items()}
-    arrays |= {f'games/{name}': values for name, values in record.games.items()}
-    del arrays['labels'], arrays['synsets'], arrays['games']
+    for group in ('games', 'exchange'):
+        arrays |= {f'{group}/{name}': values for name, values in arrays.pop(group).items()}
+    del arrays['labels'], arrays['synsets']
     arrays = {name: array for name, array in arrays.items() if array is not None}
     partial = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
@@ -130,13 +138,13 @@ def load(path: str | os.PathLike) -> EvalRecord:
         # Opened here, since NumPy leaves a damaged archive open.
         with open(path, 'rb') as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        labels, synsets, games = (
+        labels, synsets, games, exchange = (
             {
                 name.removeprefix(prefix): arrays.pop(name)
                 for name in list(arrays)
                 if name.startswith(prefix)
             }
-            for prefix in ('labels/', 'synsets/', 'games/')
+            for prefix in ('labels/', 'synsets/', 'games/', 'exchange/')
         )
         arrays.setdefault('variable_length', _ends(arrays))
         if 'images' in arrays:
@@ -151,6 +159,7 @@ def load(path: str | os.PathLike) -> EvalRecord:
             labels=labels,
             games=games,
             synsets={name: tuple(names.tolist()) for name, names in synsets.items()},
+            exchange=exchange,
             **arrays,
         )
         check(record)

@@ -18,6 +18,7 @@ from emcom_jax.report import (
     columns_of,
     corpus,
     curves,
+    dialogue,
     languages,
     learning,
     linear,
@@ -118,7 +119,7 @@ def make(run_dir: str | Path) -> Report:
         levels = {'chance': _chance(config), 'residents': _residents(lines)}
         whose = {'ease_of_learning': 'speaker', 'newcomer': 'population'}[experiment]
         show(learning.learning(steps, accuracy, levels, whose), experiment, *LEARNING[experiment])
-    record = None
+    record, examples = None, ''
     try:
         shown = 0 if config.get('replicas', 1) > 1 else None  # Of the replicas.
         record = records.load(run.record('test', shown))
@@ -140,6 +141,11 @@ def make(run_dir: str | Path) -> Report:
         elif record.kind == 'drawings':
             for one in _sketches(run, config, shown):
                 show(*one)
+        elif record.exchange:
+            dialogue.export(record, run.path)
+            show(dialogue.draw(record), 'dialogues', 'Dialogues', dialogue.CAPTION)
+            show(dialogue.draw_places(record), 'turns', 'What turns look like', dialogue.PLACES)
+            examples = dialogue.sample(record, config['evaluation'].get('exchange_samples', 3))
         else:
             missing.append(f'The messages are {record.kind}, which are not shown here.')
 
@@ -168,6 +174,7 @@ def make(run_dir: str | Path) -> Report:
         summary=summary,
         table=_table(summary),
         languages=_languages(run, shown),
+        dialogues=examples,
         usage=interventions,
         noise=ladder,
         pictures=pictures,
@@ -378,7 +385,7 @@ def _files(run: RunDirectory) -> list[str]:
     """The files and folders of a run that a reader may want, as paths in it."""
     paths = [
         *(run.config, run.metrics, run.summary, run.languages, run.messages),
-        *(run.path / name for name in corpus.SIDECARS),
+        *(run.path / name for name in (*corpus.SIDECARS, *dialogue.FILES)),
         *(run.learning(experiment) for experiment in LEARNING),
         *sorted(run.records.glob('*.npz')),
         *sorted(run.pictures.glob('*.png')),

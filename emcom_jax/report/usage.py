@@ -16,6 +16,11 @@ WHAT = {  # In the order of the table and of the picture.
     'swapped': 'two symbols swapped',
     'shuffled': 'that of another referent',
     'silenced': 'silence',
+    'unanswered': 'as it was said, to silence',
+    'later_shuffled': 'from turn 2 another dialogue',
+    'later_silenced': 'from turn 2 silence',
+    'flipped_turn': 'a turn flipped',
+    'flipped_region': 'a region of bits flipped',
 }
 EFFECTS = {
     'accuracy_drop_by_position': 'drop of accuracy',
