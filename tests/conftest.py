@@ -141,7 +141,7 @@ def make_record(
     if kind != 'symbols':
         messages = rng.random((speakers, examples, length, vocab_size), dtype=np.float32)
     plays = (len(candidates), speakers, listeners, examples)
-    return EvalRecord(
+    record = EvalRecord(
         split='valid',
         step=12,
         kind=kind,
@@ -158,13 +158,19 @@ def make_record(
         correct=rng.integers(0, 2, plays).astype(np.float32),
         loss=rng.random(plays, dtype=np.float32),
         vote=rng.integers(0, 2, (len(candidates), speakers, examples)).astype(np.float32),
-        exchange={} if kind in ('symbols', 'drawings') else make_exchange(rng, messages.shape),
     )
+    if kind in ('symbols', 'drawings'):
+        return record
+    return record._replace(exchange=make_exchange(rng, messages.shape, record.labels['class']))
 
 
-def make_exchange(rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """Random dialogues about four classes; shape: [S, N, K, V] of what is said."""
+def make_exchange(
+    rng: np.random.Generator, shape: tuple[int, ...], labels: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Random dialogues about four classes, whose listeners know a little of the target; shape:
+    [S, N, K, V] of what is said."""
     beliefs = rng.random((*shape[:3], 4), dtype=np.float32)
+    beliefs += 2 * np.eye(4, dtype=np.float32)[labels][None, :, None]
     return {
         'said': rng.random(shape, dtype=np.float32),
         'answered': rng.random(shape, dtype=np.float32),
