@@ -18,7 +18,8 @@ referential game, ICLR 2018.
     community      three populations in a chain, of which only neighbours talk
 
 A speaker sees features of a scene, a listener has read descriptions of the classes, which withhold
-the noun. On the split 'ood' it chooses among descriptions of classes that nobody was trained on.
+the noun. On the split 'ood' it chooses among descriptions of classes that nobody was trained on,
+on 'transfer' among those of a family that nobody has seen.
 """
 
 from ml_collections import ConfigDict
