@@ -98,6 +98,14 @@ def test_longer_talks_about_harder_classes_correlate():
     assert np.isnan(metrics.compute(harder, ['turns'])['turns_difficulty'])
 
 
+def test_what_is_reached_without_a_word_is_the_commonest_class():
+    record = told(0)
+    assert metrics.bounds_of(record) == {'accuracy_constant': 1 / D}
+    record.labels['class'][: N // 2] = 3
+    assert metrics.bounds_of(record) == {'accuracy_constant': pytest.approx(0.5 + 0.5 / D)}
+    assert metrics.bounds_of(record._replace(exchange={})) == {}
+
+
 def test_top_k_breaks_ties_by_chance():
     beliefs = np.array([[0.4, 0.3, 0.2, 0.1], [0.25, 0.25, 0.25, 0.25], [0.5, 0.2, 0.2, 0.1]])
     labels = np.array([1, 0, 2])
