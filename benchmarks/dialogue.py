@@ -79,7 +79,7 @@ def make_step(config: Any, game: DialogueGame) -> Callable[..., Any]:
     """(params of speaker and listener, batch, key) -> (loss, gradients), a call for each turn of
     each agent, forward and backward."""
     see, speak = game._speaker.apply
-    read, hear = game._listener.apply
+    read, hear, _ = game._listener.apply
 
     @jax.jit
     def begin(params: Any, inputs: Any) -> Any:

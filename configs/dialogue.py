@@ -15,6 +15,7 @@ referential game, ICLR 2018.
     continuous     real vectors for bits: a control
     cost           the default, and each turn costs
     one_way        the speaker hears no answers
+    both_see       each of four agents sees half of the scene, speaks and listens
     community      three populations in a chain, of which only neighbours talk
 
 A speaker sees features of a scene, a listener has read descriptions of the classes, which withhold
@@ -87,6 +88,14 @@ VARIANTS = {
     'continuous': {'channel.kind': 'continuous'},
     'cost': {'loss.speaker.length_cost': 0.05},
     'one_way': {'speaker.deaf': True},
+    'both_see': {
+        'listener.sees': True,
+        'population.num_speakers': 4,
+        'population.num_listeners': 4,
+        'population.pairs_per_step': 4,
+        # Speaker i and listener i stand for one agent, which does not talk with itself.
+        'population.graph': tuple((i, j) for i in range(4) for j in range(4) if i != j),
+    },
     'community': {
         'population.num_speakers': 6,
         'population.num_listeners': 6,
