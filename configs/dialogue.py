@@ -93,8 +93,9 @@ VARIANTS = {
         'population.num_speakers': 4,
         'population.num_listeners': 4,
         'population.pairs_per_step': 4,
-        # Speaker i and listener i stand for one agent, which does not talk with itself.
-        'population.graph': tuple((i, j) for i in range(4) for j in range(4) if i != j),
+        # Speaker i and listener i + 1 stand for one agent, which does not talk with itself. (Of
+        # dialogues with listener i the records keep every turn.)
+        'population.graph': tuple((i, j) for i in range(4) for j in range(4) if j != (i + 1) % 4),
     },
     'community': {
         'population.num_speakers': 6,
