@@ -510,10 +510,7 @@ def test_what_is_not_to_be_chosen_teaches_nothing(seen):
 
 
 def test_each_sees_a_half_where_both_see(seen):
-    source = tiny_source()._replace(map_shape=(4, 1))  # A 2 x 2 map, and a context of 2.
-    config = config_of({'listener.sees': True})
-    check(config, source, num_devices=1)
-    game = GAMES['dialogue'].make(config, source)
+    game = game_of({'listener.sees': True})
     pair = drawn_pair(game, seen)
 
     def known(speaker_inputs, listener_inputs):
@@ -563,7 +560,6 @@ REFUSED = [
     (FIXED | {'loss.speaker.length_cost': 0.1}, 'where all turns are played'),
     (PATHWISE | {'loss.speaker.reward': 'log_likelihood'}, 'is not read with'),
     ({'speaker.attention': 0}, 'at least 1'),
-    ({'listener.sees': True}, 'needs a square map'),  # Of two places.
     ({'optimizer.speaker.clip_apart': ('speaker/baseline',)}, 'no effect without'),
 ]
 
@@ -575,6 +571,12 @@ def test_what_cannot_be_is_refused(changes, sentence):
     with pytest.raises(ValueError, match=sentence) as error:
         check(config_of(changes), tiny_source(), num_devices=1)
     assert '\n' not in str(error.value)
+
+
+def test_a_map_without_halves_is_refused():
+    source = tiny_source()._replace(map_shape=(2, 2))
+    with pytest.raises(ValueError, match='needs a square map'):
+        check(config_of({'listener.sees': True}), source, num_devices=1)
 
 
 def test_classes_without_descriptions_are_refused():
