@@ -15,10 +15,12 @@ referential game, ICLR 2018.
     continuous     real vectors for bits: a control
     cost           the default, and each turn costs
     one_way        the speaker hears no answers
+    both_see       each of four agents sees half of the scene, speaks and listens
     community      three populations in a chain, of which only neighbours talk
 
 A speaker sees features of a scene, a listener has read descriptions of the classes, which withhold
-the noun. On the split 'ood' it chooses among descriptions of classes that nobody was trained on.
+the noun. On the split 'ood' it chooses among descriptions of classes that nobody was trained on,
+on 'transfer' among those of a family that nobody has seen.
 """
 
 from ml_collections import ConfigDict
@@ -86,6 +88,15 @@ VARIANTS = {
     'continuous': {'channel.kind': 'continuous'},
     'cost': {'loss.speaker.length_cost': 0.05},
     'one_way': {'speaker.deaf': True},
+    'both_see': {
+        'listener.sees': True,
+        'population.num_speakers': 4,
+        'population.num_listeners': 4,
+        'population.pairs_per_step': 4,
+        # Speaker i and listener i + 1 stand for one agent, which does not talk with itself. (Of
+        # dialogues with listener i the records keep every turn.)
+        'population.graph': tuple((i, j) for i in range(4) for j in range(4) if j != (i + 1) % 4),
+    },
     'community': {
         'population.num_speakers': 6,
         'population.num_listeners': 6,

@@ -1,8 +1,8 @@
 """Drawn scenes in colour: 30 nouns in 6 families, each object seen from two viewpoints.
 
 'train', 'valid' and 'test' show new objects of the same 24 classes; 'ood' shows 6 classes more, one
-of each family. What is drawn stands in `shapes_classes.py` and `outlines/`, how in
-`shapes_drawing.py`.
+of each family. `ShapesTransfer` shows 5 classes of another family. What is drawn stands in
+`shapes_classes.py` and `outlines/`, how in `shapes_drawing.py`.
 """
 
 import dataclasses
@@ -13,10 +13,20 @@ import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 
-from emcom_datasets.shapes_classes import ATTRIBUTES, CLASSES, FAMILIES, NUM_TRAINED, count_parts
+from emcom_datasets.shapes_classes import (
+    ATTRIBUTES,
+    CLASSES,
+    DRAWN,
+    FAMILIES,
+    NUM_TRAINED,
+    PLANT,
+    TRANSFER,
+    count_parts,
+)
 from emcom_datasets.shapes_drawing import Object, View, draw_scene, render
 
 SPLITS = ('train', 'valid', 'test', 'ood')
+ALL_SPLITS = (*SPLITS, 'transfer')
 VIEWS = 2  # Of each object.
 
 
@@ -47,11 +57,13 @@ class ShapesConfig(tfds.core.BuilderConfig):
 
     def first_object(self, split: str) -> int:
         """Number of objects in the splits before one."""
-        return sum(map(self.num_objects, SPLITS[: SPLITS.index(split)]))
+        return sum(map(self.num_objects, ALL_SPLITS[: ALL_SPLITS.index(split)]))
 
 
 def class_of(split: str, position: int) -> int:
     """The class of the object at a position of a split: each class of the split in turn."""
+    if split == 'transfer':
+        return len(CLASSES) + position % len(TRANSFER)
     if split == 'ood':
         return NUM_TRAINED + position % (len(CLASSES) - NUM_TRAINED)
     return position % NUM_TRAINED
@@ -59,18 +71,19 @@ def class_of(split: str, position: int) -> int:
 
 def attributes(thing: Object, view: View) -> list[int]:
     """The values of ATTRIBUTES."""
-    family = FAMILIES.index(CLASSES[thing.kind].family)
+    family = (*FAMILIES, PLANT).index(DRAWN[thing.kind].family)
     parts = count_parts(thing.kind, thing.extra)
     return [family, thing.colour, thing.accent, thing.texture, view.size, *parts]
 
 
 class Shapes(tfds.core.GeneratorBasedBuilder):
     """Features: 'image' uint8 [side, side, 3], RGB; 'class' and 'family' int32, positions in
-    CLASSES and FAMILIES; 'object' int32, counted through all splits; 'attributes' int32 [A]."""
+    DRAWN and FAMILIES; 'object' int32, counted through all splits; 'attributes' int32 [A]."""
 
     VERSION = tfds.core.Version('1.0.0')
     url_infos = None  # No downloads; TFDS's search for them needs importlib_resources.
     builder_config: ShapesConfig
+    shown: tuple[str, ...] = SPLITS
 
     def _info(self) -> tfds.core.DatasetInfo:
         side = self.builder_config.side
@@ -92,7 +105,7 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         del dl_manager  # Nothing is downloaded.
-        return {split: self._generate_examples(split) for split in SPLITS}
+        return {split: self._generate_examples(split) for split in self.shown}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
         config = self.builder_config
@@ -101,7 +114,7 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
         for position in tqdm.tqdm(objects, f'shapes, {split}', leave=False):
             kind = class_of(split, position)
             for index in range(VIEWS):
-                key = (config.seed, SPLITS.index(split), position)
+                key = (config.seed, ALL_SPLITS.index(split), position)
                 thing, view = draw_scene(key, index, kind)
                 row = attributes(thing, view)
                 yield (
@@ -114,3 +127,10 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
                         'attributes': np.array(row, np.int32),
                     },
                 )
+
+
+class ShapesTransfer(Shapes):
+    """The same features of scenes of plants, whose 'family' is the number after those of FAMILIES:
+    the split 'transfer'. It is apart from `Shapes`, whose classes are counted without it."""
+
+    shown = ('transfer',)

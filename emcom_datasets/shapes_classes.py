@@ -5,7 +5,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emcom_datasets.outlines import animals, buildings, furniture, tools, vehicles, vessels
+from emcom_datasets.outlines import (
+    animals,
+    buildings,
+    furniture,
+    plants,
+    tools,
+    vehicles,
+    vessels,
+)
 from emcom_datasets.outlines.geometry import Part
 
 COLOURS = {  # Name -> RGB.
@@ -21,13 +29,14 @@ COLOURS = {  # Name -> RGB.
 TEXTURES = ('plain', 'striped', 'dotted')
 SIZES = ('small', 'middling', 'large')
 FAMILIES = ('vehicle', 'building', 'animal', 'tool', 'vessel', 'piece of furniture')
+PLANT = 'one'  # What a description calls plants: no description of the others has a word for them.
 
 
 class Class(NamedTuple):
     """A class.
 
     synset: the WordNet 3.0 sense of its noun, as NLTK writes it.
-    family: one of FAMILIES.
+    family: one of FAMILIES, or PLANT.
     draw: (a, b, extra) -> its parts.
     look: what goes before and after the family in a sentence that describes it without its noun.
     """
@@ -189,16 +198,43 @@ CLASSES = tuple(one for family in _BY_FAMILY for one in family[:-1]) + tuple(
     family[-1] for family in _BY_FAMILY
 )
 NUM_TRAINED = len(CLASSES) - len(FAMILIES)
+# A family of its own, for the split 'transfer'; its class ids go on after those of CLASSES.
+TRANSFER = tuple(
+    _family(
+        PLANT,
+        ('tree.n.01', plants.tree, 'a tall', 'with a thick trunk and a large round head on top'),
+        (
+            'cactus.n.01',
+            plants.cactus,
+            'a tall thick',
+            'with a thick stem, a short thick fin on each side, and a row of pointed teeth',
+        ),
+        (
+            'tulip.n.01',
+            plants.tulip,
+            'a tall narrow',
+            'with a pointed head on top of a thin stem, and a long blade on one side',
+        ),
+        (
+            'daisy.n.01',
+            plants.daisy,
+            'a tall',
+            'with a round eye on top of a thin stem, and a row of thin wings on each side',
+        ),
+        ('fern.n.01', plants.fern, 'a low wide', 'with a row of long thin pointed wings'),
+    )
+)
+DRAWN = CLASSES + TRANSFER
 # Every name that a part has, of any class.
 PARTS = tuple(sorted({part.name for one in CLASSES for part in one.draw(0, 0, True) if part.name}))
-# What the columns of the label 'attributes' are. Values count the lists above; of a part: none,
-# one, or several.
+# What the columns of the label 'attributes' are. Values count the lists above (of the family PLANT
+# comes last); of a part: none, one, or several.
 ATTRIBUTES = ('family', 'colour', 'second colour', 'texture', 'size', *PARTS)
 
 
 def count_parts(kind: int, extra: bool) -> list[int]:
-    """How often each of PARTS is on an object of class number `kind`: 0, 1, or 2 for several."""
-    names = [part.name for part in CLASSES[kind].draw(0, 0, extra)]
+    """How often each of PARTS is on an object of class `kind` of DRAWN: 0, 1, or 2 for several."""
+    names = [part.name for part in DRAWN[kind].draw(0, 0, extra)]
     return [min(names.count(name), 2) for name in PARTS]
 
 
@@ -218,7 +254,7 @@ def describe(attributes: Sequence[int] | np.ndarray) -> str:
     with_parts = f'{", ".join(first)} and {last}' if first else last
     return (
         f'a {SIZES[size]} {TEXTURES[texture]} {names[colour]} and {names[second]} '
-        f'{FAMILIES[family]} with {with_parts}'
+        f'{(*FAMILIES, PLANT)[family]} with {with_parts}'
     )
 
 

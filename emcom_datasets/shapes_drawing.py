@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from emcom_datasets.outlines.geometry import Part
-from emcom_datasets.shapes_classes import CLASSES, COLOURS, SIZES, TEXTURES
+from emcom_datasets.shapes_classes import COLOURS, DRAWN, SIZES, TEXTURES
 
 BACKGROUNDS = ('gradient', 'noise', 'clutter')
 # The bounding box of an object covers a share of the frame in this range; sizes divide it evenly.
@@ -27,7 +27,7 @@ _DARK, _LIGHT = (35, 35, 45), (236, 240, 245)
 class Object(NamedTuple):
     """What stays the same when it is seen again.
 
-    kind: class, a position in `shapes_classes.CLASSES`.
+    kind: class, a position in `shapes_classes.DRAWN`.
     colour, accent: positions in COLOURS; texture: position in TEXTURES.
     proportions: two floats in [-1, 1]; extra: whether it has its optional part.
     shade: three floats in [-1, 1], by which its colour differs from the named one.
@@ -214,7 +214,7 @@ def _pattern(texture: str) -> list[np.ndarray]:
 
 def render(thing: Object, view: View, side: int) -> np.ndarray:
     """Draws a scene: uint8 [side, side, 3], RGB."""
-    parts = CLASSES[thing.kind].draw(*thing.proportions, thing.extra)
+    parts = DRAWN[thing.kind].draw(*thing.proportions, thing.extra)
     frame = place(parts, view)
     fills = _fills(thing)
     canvas = side * _SUPERSAMPLING

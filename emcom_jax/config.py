@@ -216,7 +216,8 @@ def _base() -> ConfigDict:
         'impatient': False,  # It guesses after every symbol, and learns from all its guesses.
         'words': 'learned',  # Dialogues: vectors of words: learned | ngrams | a GloVe text file ...
         'word_size': 100,  # ... their size, unless of a file ...
-        'word_attention': placeholder(int),  # ... units of attention to words; None: their mean.
+        'word_attention': placeholder(int),  # ... units of attention to words; None: their mean ...
+        'sees': False,  # ... and whether it sees half of a map, the speaker the other half.
         'baseline_size': 500,
         'trunk': _trunk(),
         'groups': placeholder(tuple),  # As of speakers; with 'size', unless all are of one size.

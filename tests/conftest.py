@@ -81,7 +81,7 @@ def tiny_config(changes: Mapping[str, Any] | None = None) -> ConfigDict:
 
 def tiny_source() -> Source:
     """64 random referents with a class of four values, which are described, and two attributes of
-    three; their features are a map of 2 places, and a context of 2."""
+    three; their features are a map of 2 x 2 places, and a context of 2."""
     rng = np.random.default_rng(0)
     split = Split(
         rng.standard_normal((64, SIZE)).astype(np.float32),
@@ -93,7 +93,7 @@ def tiny_source() -> Source:
     splits = {'train': split, 'valid': split, 'test': split}
     said = ('a red wheel', 'a red and large window', 'a blue wheel with a window', 'a large wheel')
     values = {'class': 4, 'attributes': 3}
-    return Source('tiny', splits, values, class_descriptions=said, map_shape=(2, 2))
+    return Source('tiny', splits, values, class_descriptions=said, map_shape=(4, 1))
 
 
 def tiny_game(changes: Mapping[str, Any] | None = None) -> Game:

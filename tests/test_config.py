@@ -42,7 +42,7 @@ def large_source():
         dict.fromkeys(('train', 'valid', 'test'), split),
         {'class': 9, 'attributes': 9},
         class_descriptions=('a word',) * 9,
-        map_shape=(2, 2),
+        map_shape=(4, 1),
     )
 
 

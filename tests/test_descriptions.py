@@ -143,6 +143,10 @@ def test_scenes_become_maps_of_gradients(tmp_path):
     assert np.abs(train.inputs[:16] - train.inputs[16:]).max() > 0.1  # Mirrored.
     assert train.inputs.min() >= 0 and train.inputs.max() <= 1 and np.isfinite(train.inputs).all()
     assert len(source.descriptions['train']) == 32
+    classes = set(source.splits['transfer'].labels['class'].tolist())
+    assert classes == {len(shapes_classes.CLASSES)}  # Of the one object that so few images show.
+    assert source.num_values['class'] == len(source.class_descriptions) == len(shapes_classes.DRAWN)
+    assert source.num_values['object'] == 8 + 4 and len(source.descriptions['transfer']) == 2
 
 
 def test_gradients_are_those_of_scikit_image():

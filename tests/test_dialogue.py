@@ -11,6 +11,7 @@ import pytest
 from conftest import BATCH, drawn_pair, tiny_config, tiny_source
 from ml_collections import ConfigDict
 
+from emcom_jax.agents.dialogue import halves
 from emcom_jax.checks import check
 from emcom_jax.data.batches import look_at
 from emcom_jax.evaluation.dialogues import tamperings
@@ -508,6 +509,41 @@ def test_what_is_not_to_be_chosen_teaches_nothing(seen):
     assert not np.any(words[0]) and np.all(np.any(words[1:], axis=1))
 
 
+def test_each_sees_a_half_where_both_see(seen):
+    game = game_of({'listener.sees': True})
+    pair = drawn_pair(game, seen)
+
+    def known(speaker_inputs, listener_inputs):
+        batch = seen._replace(speaker_inputs=speaker_inputs, listener_inputs=listener_inputs)
+        exchange = game.play(pair, KEY, batch, STEP)[0].exchange
+        said = (exchange.said_logits[:, 0] ** 2).sum()
+        return said + (exchange.choices[:, 0, :3] ** 2).sum()
+
+    with jax.disable_jit():
+        both = jax.grad(known, (0, 1))(seen.speaker_inputs, seen.listener_inputs)
+        message, _, exchange = game.converse(
+            pair.listener, KEY, seen, game.voice(pair.speaker, seen), 0.0
+        )
+        other = seen._replace(listener_inputs=seen.listener_inputs[::-1])
+        same, _, changed = game.converse(
+            pair.listener, KEY, other, game.voice(pair.speaker, other), 0.0
+        )
+    left, right = ([bool(np.any(column)) for column in gradient.T] for gradient in both)
+    assert left == [True, False, True, False, True, True]
+    assert right == [False, True, False, True, True, True]
+    np.testing.assert_array_equal(message.relaxed[:, 0], same.relaxed[:, 0])
+    assert np.abs(exchange.choices - changed.choices)[:, 0, :3].max() > 1e-3
+
+
+def test_both_see_the_middle_of_a_map():
+    masks = halves((9, 2), 19)
+    columns = {role: mask[:6].reshape(3, 2)[:, 0].tolist() for role, mask in masks.items()}
+    assert columns == {'speaker': [1, 1, 0], 'listener': [0, 1, 1]}
+    for mask in masks.values():
+        np.testing.assert_array_equal(mask[:18].reshape(3, 6), np.broadcast_to(mask[:6], (3, 6)))
+        assert mask[18] == 1 and mask.dtype == np.float32
+
+
 # --- refusals -------------------------------------------------------------------------------------
 
 REFUSED = [
@@ -535,6 +571,12 @@ def test_what_cannot_be_is_refused(changes, sentence):
     with pytest.raises(ValueError, match=sentence) as error:
         check(config_of(changes), tiny_source(), num_devices=1)
     assert '\n' not in str(error.value)
+
+
+def test_a_map_without_halves_is_refused():
+    source = tiny_source()._replace(map_shape=(2, 2))
+    with pytest.raises(ValueError, match='needs a square map'):
+        check(config_of({'listener.sees': True}), source, num_devices=1)
 
 
 def test_classes_without_descriptions_are_refused():

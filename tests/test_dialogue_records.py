@@ -1,6 +1,8 @@
 """What is read off records of dialogues: metrics, pictures, samples and exports."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from emcom_jax.metrics import dialogue, records
 from emcom_jax.report import dialogue as report
 
 S, N, K, V, D = 2, 48, 3, 4, 4
+NOTEBOOK = Path(__file__).parents[1] / 'docs' / 'dialogues.ipynb'
 
 
 def told(turn, classes=D):
@@ -98,6 +101,14 @@ def test_longer_talks_about_harder_classes_correlate():
     assert np.isnan(metrics.compute(harder, ['turns'])['turns_difficulty'])
 
 
+def test_what_is_reached_without_a_word_is_the_commonest_class():
+    record = told(0)
+    assert metrics.bounds_of(record) == {'accuracy_constant': 1 / D}
+    record.labels['class'][: N // 2] = 3
+    assert metrics.bounds_of(record) == {'accuracy_constant': pytest.approx(0.5 + 0.5 / D)}
+    assert metrics.bounds_of(record._replace(exchange={})) == {}
+
+
 def test_top_k_breaks_ties_by_chance():
     beliefs = np.array([[0.4, 0.3, 0.2, 0.1], [0.25, 0.25, 0.25, 0.25], [0.5, 0.2, 0.2, 0.1]])
     labels = np.array([1, 0, 2])
@@ -154,6 +165,25 @@ def test_exports_hold_every_turn(tmp_path):
     assert guessed['StopMask'][:K].tolist() == [1, 0, 0]
     np.testing.assert_allclose(guessed['StopProb'][:K], [0.9, 0.81, 0.729], rtol=1e-6)
     assert guessed['Rank'][1] == 1
+
+
+def test_the_notebook_reads_the_export(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('MPLBACKEND', 'Agg')
+    record = make_record(kind='bits', speakers=1, examples=12, candidates=(0,))
+    report.export(record, tmp_path / 'runs' / 'dialogue')
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for cell in json.loads(NOTEBOOK.read_text())['cells']:
+        if cell['cell_type'] == 'code':
+            exec(''.join(cell['source']), names)
+    length = record.messages.shape[2]
+    assert capsys.readouterr().out.startswith(f'12 dialogues of {length} turns')
+    assert len(names['said']) == record.lengths.sum()
+    own = np.take_along_axis(
+        record.exchange['beliefs'][0], record.labels['class'][:, None, None], axis=2
+    )
+    np.testing.assert_allclose(names['belief'], own[..., 0], atol=1e-4)
+    names['plt'].close('all')
 
 
 def test_ranks_count_the_classes_believed_in_more():

@@ -36,7 +36,7 @@ FLOORS = (
     ('groups',),
     ('evaluation',),
     ('experiments',),
-    ('sweep',),
+    ('sweep', 'featurize'),
     ('main',),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

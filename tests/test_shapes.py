@@ -14,11 +14,14 @@ from emcom_datasets.shapes_classes import (
     ATTRIBUTES,
     CLASSES,
     COLOURS,
+    DRAWN,
     FAMILIES,
     NUM_TRAINED,
     PARTS,
+    PLANT,
     SIZES,
     TEXTURES,
+    TRANSFER,
     count_parts,
     describe,
     plural,
@@ -169,7 +172,7 @@ def test_bounding_box_of_every_object_covers_two_fifths_of_the_frame():
         assert view.size == int((view.area - 0.42) / 0.1)
 
 
-@pytest.mark.parametrize('kind', range(len(CLASSES)))
+@pytest.mark.parametrize('kind', range(len(DRAWN)))
 def test_object_is_where_its_bounding_box_says(kind):
     side = 48
     thing, view = draw_scene((7, 0, kind), 0, kind)
@@ -219,15 +222,27 @@ def test_held_out_classes_are_described_in_words_of_the_trained(source):
     assert len(set(source.class_descriptions)) == len(CLASSES)
 
 
+def test_a_family_of_its_own_is_described_in_words_of_the_trained(source):
+    trained = set().union(*map(words, source.class_descriptions[:NUM_TRAINED]))
+    of_examples = set().union(*map(words, source.descriptions['train'])) | {PLANT}
+    for kind, one in enumerate(TRANSFER, start=len(CLASSES)):
+        assert words(one.description) <= trained, words(one.description) - trained
+        for extra in (False, True):
+            row = [len(FAMILIES), 0, 1, 0, 0, *count_parts(kind, extra)]
+            assert words(describe(row)) <= of_examples, words(describe(row)) - of_examples
+    assert PLANT in trained and PLANT not in FAMILIES
+    assert not {one.family for one in TRANSFER} & {one.family for one in CLASSES}
+
+
 def test_descriptions_withhold_every_noun(source):
     nouns = {noun.lower() for sense in SENSES.values() for noun in sense['nouns']}
     nouns |= {f'{noun}s' for noun in nouns}
-    sentences = [*source.class_descriptions, *source.descriptions['train'], *FAMILIES]
+    sentences = [*(one.description for one in DRAWN), *source.descriptions['train'], *FAMILIES]
     assert not set().union(*map(words, [*sentences, *source.descriptions['ood']])) & nouns
 
 
 def test_class_descriptions_name_the_parts_that_are_always_drawn():
-    for kind, one in enumerate(CLASSES):
+    for kind, one in enumerate(DRAWN):
         always, sometimes = count_parts(kind, False), count_parts(kind, True)
         assert always != sometimes, one.synset
         for part, number in zip(PARTS, always, strict=True):
@@ -267,12 +282,13 @@ KIND_OF = {
     'tool': 'tool.n.01',
     'vessel': 'container.n.01',
     'piece of furniture': 'furniture.n.01',
+    PLANT: 'plant.n.02',
 }
 
 
 def test_senses_are_of_their_family_and_none_is_a_kind_of_another():
-    assert set(SENSES) == {one.synset for one in CLASSES}
-    for one in CLASSES:
+    assert set(SENSES) == {one.synset for one in DRAWN}
+    for one in DRAWN:
         above = SENSES[one.synset]['hypernyms']
         assert KIND_OF[one.family] in above, one.synset
         assert not set(above) & set(SENSES), one.synset

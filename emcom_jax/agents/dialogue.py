@@ -4,6 +4,7 @@ it is asked; a listener that reads descriptions, remembers, and asks.
 Each has a method for what it computes once, and one for a turn, which `games.dialogue` scans.
 """
 
+import math
 from typing import Any
 
 import chex
@@ -20,6 +21,27 @@ from emcom_jax.types import Array, Tree
 XAVIER = hk.initializers.VarianceScaling(1.0, 'fan_avg', 'normal')
 NEVER = -1e9  # The logit of a class that is not to be chosen.
 MIXES = ('sum', 'product', 'mixture')
+
+
+def halves(map_shape: tuple[int, int], size: int) -> dict[str, np.ndarray]:
+    """What each role sees where each sees a part (as in Graesser, Cho & Kiela 2019).
+
+    Args:
+      map_shape: (places, channels) of the square map that the D inputs begin with.
+      size: D.
+
+    Returns:
+      Role -> float32 [D], 1 for what it sees: the speaker the left half of the map, the listener
+      the right one, and both the column in the middle and what follows the map.
+    """
+    places, channels = map_shape
+    side = math.isqrt(places)
+    column = np.arange(places) % side
+    masks = {}
+    for role, seen in (('speaker', 2 * column < side), ('listener', 2 * column >= side - 1)):
+        of_map = np.repeat(seen, channels)
+        masks[role] = np.pad(of_map.astype(np.float32), (0, size - len(of_map)), constant_values=1)
+    return masks
 
 
 def _linear(size: int, name: str, bias: bool = True) -> hk.Linear:
@@ -110,7 +132,10 @@ class Speaker(hk.Module):
 
 class Listener(hk.Module):
     """Remembers what it has heard (a GRU), scores the descriptions of all classes, says whether it
-    wants to hear more, and answers by what it believes."""
+    wants to hear more, and answers by what it believes.
+
+    If it sees, it begins with a memory of that.
+    """
 
     def __init__(
         self,
@@ -134,6 +159,12 @@ class Listener(hk.Module):
         self._answer = _linear(channel.vocab_size, 'answer')
         self._baseline = Baseline(config.baseline_size)
 
+    def begin(self, inputs: Array) -> Array:
+        """Its memory [B, H] before anything is said; inputs [B, D] are what it sees, if it does."""
+        if not self._config.sees:
+            return jnp.zeros((inputs.shape[0], self._config.hidden_size))
+        return jnp.tanh(_linear(self._config.hidden_size, 'image')(inputs))
+
     def read(self) -> Tree:
         """What it knows of the D descriptions before anything is said. Since its score layer is
         linear in a description and its memory, that of the descriptions is computed here once."""
@@ -156,7 +187,7 @@ class Listener(hk.Module):
 
         Args:
           known: of `read`.
-          memory: [B, H], zeros before the first turn.
+          memory: [B, H], of `begin` before the first turn.
           heard: [B, V].
           among: bool [D], the classes to choose from; None: all.
 

@@ -14,7 +14,8 @@ _AT_ONCE = 512  # Images.
 def shapes_features(config: Any) -> types.Source:
     """Loads the drawn scenes of `shapes` as histograms of oriented gradients: inputs [N, D] float32
     in [0, 1], a flattened map with a block of cells at each place; labels and descriptions are
-    those of `shapes`, as is the split 'ood', of classes that are not trained on.
+    those of `shapes`, as is the split 'ood', of classes that are not trained on. The split
+    'transfer' shows a family of which no class is.
 
     Of 'train', each scene is there twice, the second time mirrored.
 
@@ -25,7 +26,7 @@ def shapes_features(config: Any) -> types.Source:
     """
     if config.image_size % _CELL:
         raise ValueError(f'data.image_size={config.image_size} must be a multiple of {_CELL}.')
-    source = pixels.shapes(config)
+    source = pixels.shapes(config, transfer=True)
     splits = {}
     for name, split in source.splits.items():
         images, labels = np.asarray(split.inputs), split.labels

@@ -10,13 +10,16 @@ from emcom_jax.data import folders
 from emcom_jax.data.prepared import load_columns
 
 
-def shapes(config: Any) -> types.Source:
+def shapes(config: Any, transfer: bool = False) -> types.Source:
     """Loads drawn scenes: inputs uint8 [N, H, W, 3] with H = W = `image_size`; labels 'class',
     'family', 'object' (the same for each view of an object) and 'attributes'.
 
     The split 'ood' shows classes, one of each family, that are in no other. Classes and examples
     are described in words, of which those of 'ood' need no other than those of 'train'. What the
     attributes are stands in `emcom_datasets/shapes_classes.py`.
+
+    transfer: whether there is a split 'transfer', too, of a family that is in no other, whose
+        classes are described in words of those trained on; 'class' and 'family' count them then.
 
     Reads the keys `path, image_size, num_images, seed` of the data group.
 
@@ -29,16 +32,20 @@ def shapes(config: Any) -> types.Source:
     drawn = builders.ShapesConfig(
         side=config.image_size, num_images=config.num_images, seed=config.seed
     )
-    columns = load_columns(builders.Shapes, folders.data_folder(config.path), config=drawn)
-    classes = shapes_classes.CLASSES
-    values = max(len(shapes_classes.COLOURS), len(shapes_classes.FAMILIES))
+    folder = folders.data_folder(config.path)
+    columns = load_columns(builders.Shapes, folder, config=drawn)
+    classes, families = shapes_classes.CLASSES, len(shapes_classes.FAMILIES)
+    if transfer:
+        columns |= load_columns(builders.ShapesTransfer, folder, config=drawn)
+        classes, families = shapes_classes.DRAWN, families + 1
+    values = max(len(shapes_classes.COLOURS), families)
     return types.Source(
         'shapes',
         {name: _split(column) for name, column in columns.items()},
         {
             'class': len(classes),
-            'family': len(shapes_classes.FAMILIES),
-            'object': sum(map(drawn.num_objects, builders.SPLITS)),
+            'family': families,
+            'object': sum(map(drawn.num_objects, columns)),
             'attributes': values,
         },
         image_shape=(config.image_size, config.image_size, 3),

@@ -16,7 +16,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from emcom_jax import channels, draws, losses
-from emcom_jax.agents.dialogue import Listener, Speaker
+from emcom_jax.agents.dialogue import Listener, Speaker, halves
 from emcom_jax.data import descriptions
 from emcom_jax.games.base import Voice
 from emcom_jax.games.dialogue_check import check
@@ -97,21 +97,24 @@ class DialogueGame:
         def listen() -> tuple[Callable[..., Any], Any]:
             listener = Listener(config.listener, channel, words, vectors)
 
-            def init(heard: Array) -> Any:
-                memory = jnp.zeros((heard.shape[0], config.listener.hidden_size))
-                return listener.hear(listener.read(), memory, heard, None)
+            def init(heard: Array, inputs: Array) -> Any:
+                return listener.hear(listener.read(), listener.begin(inputs), heard, None)
 
-            return init, (listener.read, listener.hear)
+            return init, (listener.read, listener.hear, listener.begin)
 
         self._speaker = hk.without_apply_rng(hk.multi_transform(speak))
         self._listener = hk.without_apply_rng(hk.multi_transform(listen))
-        self._memory_size = config.listener.hidden_size
+        self._parts: dict[str, np.ndarray] = {}  # Role -> what it sees, where that is not all.
+        if config.listener.sees:
+            assert source.map_shape is not None
+            size = source.splits['train'].inputs.shape[1]
+            self._parts = halves(source.map_shape, size)
 
     def init_speaker(self, key: Key, batch: Batch) -> Agent:
         return Agent(self._speaker.init(key, batch.speaker_inputs, self._silence(batch)), {})
 
     def init_listener(self, key: Key, batch: Batch) -> Agent:
-        return Agent(self._listener.init(key, self._silence(batch)), {})
+        return Agent(self._listener.init(key, self._silence(batch), batch.listener_inputs), {})
 
     def init_shared(self, key: Key, batch: Batch) -> Agent:
         del key, batch
@@ -144,7 +147,7 @@ class DialogueGame:
             assert forced.relaxed is not None
             noises['forced'] = forced.relaxed
         temperature = self._temperature(step)
-        own = _voice(self._speaker, pair.speaker, batch)
+        own = self._own_voice(pair.speaker, batch)
 
         def say(turn: Array, heard: Array, noise: Any) -> tuple[Array, Array, Array]:
             logits, value = own(turn, heard)
@@ -205,7 +208,7 @@ class DialogueGame:
     # --- evaluation ---
 
     def voice(self, speaker: Agent, batch: Batch) -> Voice:
-        own = _voice(self._speaker, speaker, batch)
+        own = self._own_voice(speaker, batch)
 
         def say(turn: Array, heard: Array) -> tuple[Array, Array]:
             logits, _ = own(turn, heard)
@@ -273,8 +276,9 @@ class DialogueGame:
           carry: (bits, noise, 'said' or 'answer') -> what arrives of them.
           noises: leaves [B, K, ...], of which each turn is given its own.
         """
-        read, hear = self._listener.apply
+        read, hear, begin = self._listener.apply
         known = read(listener.params)
+        memory = begin(listener.params, self._part('listener', batch.listener_inputs))
 
         def turn(state: tuple[Array, Array], each: tuple[Array, Any]) -> Any:
             memory, answered = state
@@ -298,8 +302,7 @@ class DialogueGame:
             )
             return (memory, carry(reply, noise, 'answer')), out
 
-        size = batch.position.shape[0]
-        start = (jnp.zeros((size, self._memory_size)), self._silence(batch))
+        start = (memory, self._silence(batch))
         by_turn = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), noises)
         _, turns = jax.lax.scan(turn, start, (jnp.arange(self._channel.length), by_turn))
         played: _Turn = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), turns)
@@ -345,6 +348,17 @@ class DialogueGame:
             return jax.nn.sigmoid(logits)
         return channels.choose_bits(logits)
 
+    def _own_voice(
+        self, speaker: Agent, batch: Batch
+    ) -> Callable[[Array, Array], tuple[Array, Array]]:
+        """(turn, heard) -> log-odds of what a speaker says, and the reward that it expects."""
+        see, speak = self._speaker.apply
+        seen: Tree = see(speaker.params, self._part('speaker', batch.speaker_inputs))
+        return lambda turn, heard: speak(speaker.params, seen, turn, heard)
+
+    def _part(self, role: str, inputs: Array) -> Array:
+        return inputs * self._parts[role][None] if self._parts else inputs
+
     def _silence(self, batch: Batch) -> Array:
         return jnp.zeros((batch.position.shape[0], self._channel.vocab_size))
 
@@ -354,15 +368,6 @@ class DialogueGame:
             return channel.temperature
         progress = jnp.clip(step / self._training_steps, 0.0, 1.0)
         return channel.temperature * (channel.temperature_end / channel.temperature) ** progress
-
-
-def _voice(
-    transformed: Any, speaker: Agent, batch: Batch
-) -> Callable[[Array, Array], tuple[Array, Array]]:
-    """(turn, heard) -> log-odds of what a speaker says, and the reward that it expects."""
-    see, speak = transformed.apply
-    seen: Tree = see(speaker.params, batch.speaker_inputs)
-    return lambda turn, heard: speak(speaker.params, seen, turn, heard)
 
 
 def _vectors(config: ConfigDict, words: descriptions.Words) -> np.ndarray | None:

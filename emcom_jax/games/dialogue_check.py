@@ -1,5 +1,7 @@
 """What a config of a dialogue says that cannot be."""
 
+import math
+
 from ml_collections import ConfigDict
 
 from emcom_jax import channels, losses
@@ -54,6 +56,7 @@ def check(config: ConfigDict, source: Source) -> None:
     scheduled = channel.temperature_mode in TEMPERATURES and channel.temperature_mode != 'learned'
     samples = not differentiable or loss.speaker.reward == 'success'
     costs = loss.speaker.length_cost == 0 or channel.variable_length
+    places = source.map_shape[0] if source.map_shape else 0
     for key, holds, sentence in (
         ('channel.vocab_size', channel.vocab_size >= 1, 'is the bits of a turn: at least 1'),
         ('channel.length', channel.length >= 1, 'is the turns of a dialogue: at least 1'),
@@ -95,6 +98,11 @@ def check(config: ConfigDict, source: Source) -> None:
             'speaker.attention',
             config.speaker.attention is None or source.map_shape is not None,
             f'needs a map of features, which {source.name!r} has not',
+        ),
+        (
+            'listener.sees',
+            not config.listener.sees or math.isqrt(places) ** 2 == places > 1,
+            f'needs a square map of features, which {source.name!r} has not',
         ),
     ):
         require(config, key, holds, sentence)

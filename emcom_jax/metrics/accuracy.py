@@ -41,8 +41,15 @@ def voting_of(record: EvalRecord) -> dict[str, float]:
 
 
 def bounds_of(record: EvalRecord) -> dict[str, float]:
-    """What accuracy can be where messages are one symbol, and referents are picked: that of
-    guessing, `accuracy_chance@C`, and `symbol_ceiling`, `accuracy_ceiling@C`; else nothing."""
+    """What accuracy can be, where that is known; else nothing.
+
+    Where messages are one symbol, and referents are picked: that of guessing, `accuracy_chance@C`,
+    and `symbol_ceiling`, `accuracy_ceiling@C`. Of dialogues `accuracy_constant`, the share of the
+    commonest class: no listener reaches more to whom nothing is said.
+    """
+    if record.exchange:
+        counts = np.unique(record.labels['class'], return_counts=True)[1]
+        return {'accuracy_constant': float(counts.max() / counts.sum())}
     if record.kind != 'symbols' or record.messages.shape[2] != 1 or 0 in record.num_candidates:
         return {}
     values = {}
