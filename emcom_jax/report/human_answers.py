@@ -16,7 +16,7 @@ from typing import Any
 from emcom_jax.runtime.writers import drop_half_line, read_lines
 
 ANSWERS, ANALYSIS = 'human_games.jsonl', 'human_games.json'
-KEYS = {
+KEYS: dict[str, Any] = {
     'participant': str,
     'games': str,  # A digest: which games these are.
     'game': int,  # From 0, in the order in which everybody plays them.
