@@ -48,6 +48,12 @@ class Browser:
         found = self.ask('POST', '/element', {'using': 'css selector', 'value': selector})
         self.ask('POST', f'/element/{found[_ELEMENT]}/click', {})
 
+    def another_tab(self) -> None:
+        """Opens a tab, and closes the one that was there."""
+        tab = self.ask('POST', '/window/new', {'type': 'tab'})['handle']
+        self.ask('DELETE', '/window')
+        self.ask('POST', '/window', {'handle': tab})
+
     def picture(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self.ask('GET', '/screenshot')))
 
@@ -61,7 +67,7 @@ def chromium(profile: Path) -> Iterator[Browser]:
     process = subprocess.Popen([driver, '--port=0'], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        said = (re.search(r'on port (\d+)', line) for line in process.stdout)
+        said = (re.search(r'successfully on port (\d+)', line) for line in process.stdout)
         port = next(int(found[1]) for found in said if found)
         options = {'binary': program, 'args': [*_OPTIONS, f'--user-data-dir={profile}']}
         wanted = {'goog:chromeOptions': options, 'timeouts': {'script': 20_000, 'pageLoad': 20_000}}

@@ -692,10 +692,7 @@ def test_a_person_plays_in_a_browser(tmp_path, both):
         assert after == (before + columns if before + columns < CANDIDATES else before)
 
         # The tab is closed without an answer; a new one goes on with the same game.
-        browser.open('about:blank')
-        browser.run('sessionStorage.clear')
-        browser.open(server.url)
-        browser.run('sessionStorage.clear()')
+        browser.another_tab()
         browser.open(server.url)
         browser.click('#participant')
         browser.type(f'ada{ENTER}')
@@ -730,7 +727,7 @@ def test_a_person_plays_in_a_browser(tmp_path, both):
         assert len(human_answers.read(run)) == len(own)
     for name in ('drawn', 'said', 'talk'):
         with Image.open(tmp_path / f'{name}.png') as picture:
-            assert picture.width >= 1000 and len(set(picture.convert('L').getdata())) > 10
+            assert picture.width >= 1000 and len(set(picture.convert('L').tobytes())) > 10
 
 
 def click(browser, candidate):
