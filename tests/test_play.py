@@ -231,6 +231,16 @@ def test_in_dialogues_classes_are_named(tmp_path):
         heard = np.array([turn['values'] for turn in turns[1::2]]).reshape(-1, 7)
         np.testing.assert_array_equal(heard, answers[game.row, : length - 1])
         assert len(game.examples) == human_games.EXAMPLES
+        assert {tile.text for tile, _ in game.examples} <= {'cat', 'dog', 'emu'}
+
+
+def test_classes_that_were_not_talked_about_have_no_examples(tmp_path):
+    record, valid = dialogues(), dialogues('valid', seed=1)
+    valid.labels['class'][:] = 3
+    record.exchange['among'][3] = False
+    record.labels['class'][record.labels['class'] == 3] = 0
+    setting = human_games.load(write_run(tmp_path / 'talk', record, valid))
+    assert not any(game.examples for game in setting.games)
 
 
 def test_similar_dialogues_are_near():

@@ -140,6 +140,7 @@ def _with_referents(
     record: EvalRecord, other: EvalRecord | None, count: int, rng: np.random.Generator
 ) -> list[Game]:
     tiles, labels = _tiles(record), _classes(record)
+    theirs = {} if other is None else _tiles(other)
     rows, size = np.array(list(tiles)), record.num_candidates[0]
     games = []
     for row in rng.permutation(rows)[:count].tolist():
@@ -153,7 +154,7 @@ def _with_referents(
             Game(
                 row=row,
                 message=_message(record, row),
-                examples=_examples(record, row, other, rng),
+                examples=_examples(record, row, other, theirs, rng),
                 candidates=[tiles[n] for n in candidates],
                 target=candidates.index(row),
                 same_class=None if labels is None else (labels[candidates] == labels[row]).tolist(),
@@ -182,6 +183,11 @@ def _with_classes(
         names = class_names(record, classes)
     else:
         names = [f'{listener["label"]} {value}' for value in classes]
+    tiles = {value: Tile(None, name) for value, name in zip(classes.tolist(), names, strict=True)}
+    shown = {}
+    if other is not None:
+        theirs = other.labels[listener['label']].tolist()
+        shown = {n: tiles[value] for n, value in enumerate(theirs) if value in tiles}
     games = []
     for row in rng.permutation(len(labels))[:count].tolist():
         same = classes == labels[row]
@@ -190,8 +196,8 @@ def _with_classes(
             Game(
                 row=row,
                 message=_message(record, row),
-                examples=_examples(record, row, other, rng),
-                candidates=[Tile(None, name) for name in names],
+                examples=_examples(record, row, other, shown, rng),
+                candidates=list(tiles.values()),
                 target=int(same.argmax()),
                 same_class=same.tolist(),
                 agent=correct,
@@ -263,14 +269,17 @@ def _rounded(values: np.ndarray) -> list[float]:
 
 
 def _examples(
-    record: EvalRecord, row: int, other: EvalRecord | None, rng: np.random.Generator
+    record: EvalRecord,
+    row: int,
+    other: EvalRecord | None,
+    tiles: Mapping[int, Tile],
+    rng: np.random.Generator,
 ) -> list[tuple[Tile, dict[str, Any]]]:
     """Referents of the other split of which the most similar things were said: the nearest, with
-    ties broken at random, if they have anything in common."""
+    ties broken at random, if they have anything in common. tiles: what to show of them."""
     if other is None or other.messages.shape[2:] != record.messages.shape[2:]:
         return []
-    tiles = _tiles(other)
-    rows = rng.permutation(list(tiles))
+    rows = rng.permutation(np.array(list(tiles), int))
     distances = distances_to(record, row, other)[rows]
     if record.kind == 'symbols':
         rows, distances = rows[distances < 1], distances[distances < 1]
