@@ -1,6 +1,7 @@
 """People as receivers: the games, the server, the analysis, and the page in a real browser."""
 
 import base64
+import fcntl
 import http.client
 import io
 import json
@@ -201,6 +202,7 @@ def test_flat_pictures_are_shown_as_ink_on_paper(tmp_path):
 
 def test_referents_without_pictures_are_told_in_writing(tmp_path):
     record = symbols()._replace(images=None, image_rows=None)
+    record.labels['attributes'] = record.labels['attributes'][:, :1]  # Many are told alike.
     for game in human_games.load(write_run(tmp_path / 'said', record)).games:
         texts = [tile.text for tile in game.candidates]
         assert len(set(texts)) == 4
@@ -348,6 +350,16 @@ def test_many_people_answer_at_once(tmp_path):
     assert sum(added) == 16 == len(human_answers.read(tmp_path))
 
 
+def test_one_answer_is_added_at_a_time(tmp_path, monkeypatch):
+    def read(run_dir):
+        with (run_dir / human_answers.ANSWERS).open() as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return []
+
+    monkeypatch.setattr(human_answers, 'read', read)
+    assert human_answers.add(tmp_path, answer())
+
+
 @pytest.mark.parametrize('line', ['7', '{}', json.dumps(answer(game='0')), '{"a'])
 def test_damaged_answers_are_named(tmp_path, line):
     (tmp_path / human_answers.ANSWERS).write_text(json.dumps(answer()) + f'\n{line}\n')
@@ -471,6 +483,7 @@ def test_feedback_tells_what_was_right(drawn):
         assert pick(server, 'ada', game.target) == {'target': game.target, 'correct': True}
         wrong = (game.target + 1) % CANDIDATES
         assert pick(server, 'bo', wrong) == {'target': game.target, 'correct': False}
+        assert ask(server, 'GET', '/game?participant=ada')[1]['played'] == 1
     with serving([drawn]) as server:  # Without feedback it is another session.
         assert ask(server, 'GET', '/game?participant=ada')[1]['played'] == 0
 
