@@ -388,9 +388,10 @@ class EvalRecord(NamedTuple):
     image_rows: [M] int, which referents those are, in their order; None without images.
     synsets: label name -> the WordNet name of each of its values; empty where they are not known.
     games: of drawings, M of the games that were played with the most candidates, for people to look
-        at; empty otherwise. 'rows' [M], the referents; 'images' [I, h, w, 3] uint8; of these,
-        'shown' [M] is what the speaker saw and 'candidates' [M, C] what the listeners chose among;
-        of which 'target' [M] is right, and 'picked' [S, L, M] what they chose, in range(C); int32.
+        at; empty otherwise. 'rows' [M], the referents; 'images' [I, h, w, 3] uint8, of the
+        referents 'image_rows' [I]; of these, 'shown' [M] is what the speaker saw and 'candidates'
+        [M, C] what the listeners chose among; of which 'target' [M] is right, and 'picked'
+        [S, L, M] what they chose, in range(C); int32.
     exchange: of dialogues, in which what speaker s says is what it says to listener s mod L, also
         float32 'said' and 'answered' [S, N, K, V], probabilities of bits; 'answers' [S, N, K, V];
         'going_on' [S, N, K], the probability that the listener asks for another turn; 'beliefs'

@@ -281,7 +281,7 @@ def test_features_that_were_seen_once_play_as_images_do():
 
     members = population_of([pair], Optimizers(None, None, None))
     members = jax.tree.map(lambda leaf: leaf[None], members)
-    assert trunks.sees_once(config, game, source_of(), members)
+    assert trunks.sees_once(config, game, members)
     seen = trunks.seen_once(config, game, members, bank)
     assert seen.inputs.ndim == 2 and seen.images.inputs.ndim == 4 and seen.classes is not None
     play = jax.jit(partial(play_of, game))

@@ -114,12 +114,13 @@ def test_a_record_shows_games(evaluated):
     _, _, bank, record = evaluated
     games, labels = record.games, np.asarray(bank.labels['class'])
     rows, images = games['rows'], np.asarray(bank.inputs)
-    assert len(set(rows.tolist())) == len(rows) == 24
+    assert len(set(rows.tolist())) == len(rows) == 40
     assert games['images'].shape[1:] == (SIDE, SIDE, 3)
     np.testing.assert_array_equal(games['images'][games['shown']], images[rows])
+    np.testing.assert_array_equal(games['images'], images[games['image_rows']])
     everyone = jnp.arange(COUNT)
     others = np.asarray(others_of(bank, everyone, everyone, make_draws(0).inputs))
-    right = games['candidates'][np.arange(24), games['target']]
+    right = games['candidates'][np.arange(40), games['target']]
     np.testing.assert_array_equal(games['images'][right], images[others[rows]])
     for among in games['candidates']:
         chosen = [np.flatnonzero((images == games['images'][k]).all((1, 2, 3)))[0] for k in among]

@@ -28,7 +28,7 @@ from emcom_jax.types import (
 )
 
 _THUMBNAILS, _THUMBNAIL = 4096, 64  # Images in a record, and pixels of a side.
-_GAMES, _SIDE = 24, 128  # Games in a record, and pixels of a side of their images.
+_GAMES, _SIDE = 40, 128  # Games in a record, and pixels of a side of their images.
 
 
 class Evaluator:
@@ -252,6 +252,7 @@ def _some_games(
         'candidates': place[len(chosen) :].reshape(len(chosen), -1),
         'target': own[0, chosen],
         'picked': picked[..., chosen],
+        'image_rows': needed,
     }
     games = {name: values.astype(np.int32) for name, values in games.items()}
     return games | {'images': np.asarray(images[needed][:, ::stride, ::stride])}

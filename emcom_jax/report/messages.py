@@ -148,10 +148,7 @@ def _columns(record: EvalRecord, speaker: int, image_shape: Sequence[int] | None
             lambda group: [Mark(0, text=f'{correct[:, group.rows].mean():.2f}')],
         ),
     ]
-    flat = image_shape and math.prod(image_shape) == record.meanings.shape[1]
-    if record.images is None and image_shape and flat:
-        pictures = record.meanings.reshape(-1, *image_shape)
-        record = record._replace(images=pictures, image_rows=np.arange(len(pictures)))
+    record = pictured(record, image_shape)
     if record.images is not None:
         pitch = record.images.shape[2] / record.images.shape[1] + 0.1
         columns.append(Column('referents', PICTURES * pitch - 0.1, _pictures(record, pitch)))
@@ -164,6 +161,16 @@ def _columns(record: EvalRecord, speaker: int, image_shape: Sequence[int] | None
             header = f'{name} (darker: more agree)'
             columns.append(Column(header, max(8, 1.1 * labels.shape[1]), _attributes(labels)))
     return columns
+
+
+def pictured(record: EvalRecord, image_shape: Sequence[int] | None) -> EvalRecord:
+    """The record, with its meanings as images [N, *image_shape] if they are flattened pictures of
+    that shape and it has no images."""
+    flat = image_shape and math.prod(image_shape) == record.meanings.shape[1]
+    if record.images is not None or not image_shape or not flat:
+        return record
+    pictures = record.meanings.reshape(-1, *image_shape)
+    return record._replace(images=pictures, image_rows=np.arange(len(pictures)))
 
 
 def _symbols(

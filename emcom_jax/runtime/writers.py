@@ -34,7 +34,7 @@ class Writer:
         self._lock = threading.Lock()
         self._events: Any = None
         self._purge_step: int | None = None
-        _drop_half_line(metrics)
+        drop_half_line(metrics)
         self._open()
 
     def write_scalars(self, global_step: int, scalars: Mapping[str, Any]) -> None:
@@ -117,7 +117,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         raise ValueError(f'{path} is damaged ({error}): restore it, or remove it') from None
 
 
-def _drop_half_line(path: Path) -> None:
+def drop_half_line(path: Path) -> None:
     """Drops the half line that a killed process leaves, which would spoil the next one."""
     content = path.read_bytes() if path.exists() else b''
     end = content.rfind(b'\n') + 1
