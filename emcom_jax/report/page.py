@@ -138,7 +138,7 @@ def make(run_dir: str | Path) -> Report:
                     show(figure, 'symbols', 'Images that share a symbol', symbols.GALLERY)
                 figure = symbols.frequencies(list(found.values()))
                 show(figure, 'symbol_frequencies', 'Frequencies of symbols', symbols.FREQUENCIES)
-        elif record.kind == 'drawings':
+        elif record.games:
             for one in _sketches(run, config, shown):
                 show(*one)
         elif record.exchange:
