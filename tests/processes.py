@@ -43,6 +43,7 @@ ENVIRONMENT = {
     'JAX_COMPILATION_CACHE_DIR': str(ROOT / '.pytest_cache' / 'compiled'),
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
     'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
+    'TF_CPP_MIN_LOG_LEVEL': '3',  # Reading them is logged at length, as if from another machine.
 }
 
 
