@@ -125,7 +125,7 @@ def play(request, batch):
 
 
 def test_a_play_holds_what_types_says(play):
-    config, (utterance, target_log_policy, heard, guess) = play.config, play.episode
+    config, (utterance, target_log_policy, heard, guess, *_) = play.config, play.episode
     message = utterance.message
     chex.assert_tree_all_finite((play.episode, play.terms))
     chex.assert_shape(message.symbols, (BATCH, LENGTH))
