@@ -8,6 +8,7 @@ as the temperature tends to 0.
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from emcom_jax import draws
 from emcom_jax.types import Array, Key, Message
@@ -44,6 +45,19 @@ def relax(kind: str, logits: Array, noise: Array, temperature: Array | float) ->
         return weights
     hard = jax.nn.one_hot(choose(weights), logits.shape[-1], dtype=weights.dtype)
     return hard + (weights - jax.lax.stop_gradient(weights))
+
+
+def temperature_at(channel: ConfigDict, step: Array, steps: int) -> Array | float:
+    """The temperature of a channel (its group of the config) after `step` of `steps` steps of
+    training; one that is learned is the speaker's."""
+    if channel.temperature_mode != 'scheduled':
+        return channel.temperature
+    return by_factors(channel.temperature, channel.temperature_end, step, steps)
+
+
+def by_factors(first: float, last: float, step: Array, steps: int) -> Array:
+    """From `first` to `last` in so many steps, by the same factor in each."""
+    return first * (last / first) ** jnp.clip(step / steps, 0.0, 1.0)
 
 
 def logistic_noise(key: Key, index: Array, shape: tuple[int, ...]) -> Array:

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from emcom_jax import raster
 from emcom_jax.agents.vision import Features, make_trunk
-from emcom_jax.types import Array, Guess, Key, Message
+from emcom_jax.types import Array, Guess, Message
 
 POINTS = {'line': 2, 'quadratic': 3, 'cubic': 4, 'catmull_rom': 4}  # That make a stroke.
 _COARSE, _PATCH = 16, 4  # Side of the canvas that is looked at while drawing, and of its patches.
@@ -118,11 +118,6 @@ def make_drawing(raw: Array, channel: ConfigDict, noise: Array | None) -> Messag
     last = jnp.arange(raw.shape[1])[None] == raw.shape[1] - 1
     end = jnp.broadcast_to(last, mask.shape).astype(jnp.float32)
     return Message(jnp.zeros(mask.shape, jnp.int32), strokes, mask, end)
-
-
-def gate_noise(keys: Key, length: int) -> Array:
-    """Standard logistic noise [B, T], drawn for each example from its own key [B]."""
-    return jax.vmap(lambda key: jax.random.logistic(key, (length,)))(keys)
 
 
 class AtOnce(hk.Module):

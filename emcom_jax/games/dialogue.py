@@ -146,7 +146,7 @@ class DialogueGame:
         if forced is not None:
             assert forced.relaxed is not None
             noises['forced'] = forced.relaxed
-        temperature = self._temperature(step)
+        temperature = channels.temperature_at(self._channel, step, self._training_steps)
         own = self._own_voice(pair.speaker, batch)
 
         def say(turn: Array, heard: Array, noise: Any) -> tuple[Array, Array, Array]:
@@ -361,13 +361,6 @@ class DialogueGame:
 
     def _silence(self, batch: Batch) -> Array:
         return jnp.zeros((batch.position.shape[0], self._channel.vocab_size))
-
-    def _temperature(self, step: Array) -> Array | float:
-        channel = self._channel
-        if channel.temperature_mode != 'scheduled':
-            return channel.temperature
-        progress = jnp.clip(step / self._training_steps, 0.0, 1.0)
-        return channel.temperature * (channel.temperature_end / channel.temperature) ** progress
 
 
 def _vectors(config: ConfigDict, words: descriptions.Words) -> np.ndarray | None:

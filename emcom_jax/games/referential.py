@@ -161,7 +161,7 @@ class ReferentialGame:
             utterance, state = greedy(params, state, None, batch.speaker_inputs)
         else:
             noise = self._noise(speak_key, batch)
-            args = (noise, self._temperature(step))
+            args = (noise, channels.temperature_at(self._channel, step, self._training_steps))
             utterance, state = sample(params, state, None, batch.speaker_inputs, *args)
         target_log_policy = None
         if self.reads_target:
@@ -271,13 +271,6 @@ class ReferentialGame:
         return channels.corrupt(
             key, batch.position, message, channel.vocab_size, rate, channel.variable_length
         )
-
-    def _temperature(self, step: Array) -> Array | float:
-        channel = self._channel
-        if channel.temperature_mode != 'scheduled':
-            return channel.temperature
-        progress = jnp.clip(step / self._training_steps, 0.0, 1.0)
-        return channel.temperature * (channel.temperature_end / channel.temperature) ** progress
 
 
 def _label_shapes(config: ConfigDict, source: Source, rank: int) -> Shapes:

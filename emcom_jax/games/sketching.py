@@ -15,14 +15,13 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from emcom_jax import channels, draws, losses
+from emcom_jax import channels, losses
 from emcom_jax.agents.sketching import (
     Eyes,
     Listener,
     Speaker,
     draw,
     flat,
-    gate_noise,
 )
 from emcom_jax.agents.vision import Features, make_trunk
 from emcom_jax.data.bank import scaling_of
@@ -170,7 +169,7 @@ class Sketching:
         if message is None and not self._learns['speaker']:
             message, _ = greedy(*pair.speaker, None, first)
         elif message is None:
-            noise = gate_noise(draws.example_keys(draw_key, batch.position), self._channel.length)
+            noise = channels.logistic_noise(draw_key, batch.position, (self._channel.length,))
             message, _ = sample(*pair.speaker, None, first, noise)
 
         # The batch statistics of a trunk are those of images: a drawing does not move them.
@@ -302,7 +301,7 @@ class Sketching:
         first, last = self._channel.sigma2, self._last_sigma2
         if first == last:
             return first
-        return first * (last / first) ** jnp.clip(step / self._training_steps, 0.0, 1.0)
+        return channels.by_factors(first, last, step, self._training_steps)
 
     @property
     def _last_sigma2(self) -> float:
