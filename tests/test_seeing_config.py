@@ -32,7 +32,7 @@ REFUSED = [
         )
     ),
     ('shared', {'data.channels': 'rgb'}, 'own, imagenet, plain'),
-    ('shared', {'game.distractors': 'family'}, 'random, neighbours, class, object'),
+    ('shared', {'game.distractors': 'family'}, 'random, neighbours, one_of_each, class, object'),
     ('shared', {'game.distractors': 'class', 'game.together': 3}, 'divide the batch .* is 8'),
     ('shared', {'game.distractors': 'class', 'game.together': 1}, 'at least 2'),
     ('shared', {'evaluation.distractors': 'easy'}, 'random, hard'),

@@ -287,7 +287,7 @@ def test_features_that_were_seen_once_play_as_images_do():
     play = jax.jit(partial(play_of, game))
     one, two = (play(pair, look_at(each, rows, rows, KEY, 0.0))[1][::2] for each in (bank, seen))
     chex.assert_trees_all_close(one, two, rtol=1e-3, atol=1e-4)
-    assert not trunks.sees_once(config_of({}), game_of({}), source_of(), members)
+    assert not trunks.sees_once(config_of({}), game_of({}), members)
     # Without the loss that reads images nothing but features is kept.
     plain = trunks.seen_once(config_of(FROZEN), game_of(FROZEN), members, bank)
     assert plain.images is None
