@@ -325,9 +325,10 @@ def test_shuffled_messages_are_those_of_other_referents():
     symbols = jnp.arange(24).reshape(8, 3) % 7
     message = channels.make_message(symbols, jax.nn.one_hot(symbols, 7), True)
     shuffled = channels.shuffle(jax.random.key(1), message)
-    rows = [[leaf[i] for leaf in shuffled] for i in range(8)]
+    told, untold = (jax.tree.leaves(each) for each in (shuffled, message))
+    rows = [[leaf[i] for leaf in told] for i in range(8)]
     order = [
-        next(j for j in range(8) if all(map(np.array_equal, row, [leaf[j] for leaf in message])))
+        next(j for j in range(8) if all(map(np.array_equal, row, [leaf[j] for leaf in untold])))
         for row in rows
     ]
     assert len(set(order)) >= 5 and order != sorted(order)  # Some messages are alike.
