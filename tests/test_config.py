@@ -1,5 +1,6 @@
 """Configs: every recipe is possible, and everything impossible is refused in one sentence."""
 
+import functools
 import importlib.util
 import json
 import math
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 from conftest import tiny_config, tiny_source
 
+from emcom_jax import config as config_lib
 from emcom_jax.checks import check
+from emcom_jax.checks.keys import READ_BY, check_keys
 from emcom_jax.experiments import EXPERIMENTS
 from emcom_jax.population import make_meetings
 from emcom_jax.types import Source, Split
@@ -404,3 +407,17 @@ def test_every_variant_has_a_debug_run(name, variant, source, images, resolved, 
     assert one.training_steps == resolved(name, 'debug').training_steps
     if 'game' in one:
         check(one, images if sees_images(one) else source, 1)
+
+
+@pytest.mark.parametrize('key', READ_BY)
+def test_a_key_that_no_agent_of_the_game_reads_is_refused(key):
+    config = config_lib.base().unlock()
+    config.game.name = READ_BY[key][0]
+    *groups, name = key.split('.')
+    group = functools.reduce(getattr, groups, config)
+    other = {str: 'cubic', bool: not group[name], int: 7, float: 0.5}
+    group[name] = other[group.get_type(name)]
+    check_keys(config)
+    config.game.name = 'lewis'
+    with pytest.raises(ValueError, match=f'^{re.escape(key)}=.* is read by game.name='):
+        check_keys(config)

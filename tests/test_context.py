@@ -193,7 +193,10 @@ REFUSED = [
         "needs loss.listener.name='cross_entropy' with num_distractors",
     ),
     ({'loss.listener.num_distractors': 3}, 'must divide the 10 examples of a device into games'),
-    ({'game.name': 'lewis', 'speaker.context': 'informed'}, "is not read by game.name='lewis'"),
+    (
+        {'game.name': 'lewis', 'speaker.context': 'informed'},
+        "is read by game.name='discrimination' alone",
+    ),
 ]
 
 

@@ -140,7 +140,10 @@ def test_a_view_needs_its_label(label):
 @pytest.mark.parametrize(
     ('changes', 'sentence'),
     [
-        ({'loss.listener.memory': 3}, "loss.listener.memory=3 must be 0 for game.name='lewis'"),
+        (
+            {'loss.listener.memory': 3},
+            "loss.listener.memory=3 is read by game.name='discrimination'",
+        ),
         ({'speaker.trunk.name': 'vgg16'}, "speaker.trunk.name='vgg16' is not read by game.name"),
         ({'listener.trunk.weights': 'x.npz'}, "listener.trunk.weights='x.npz' is not read by game"),
         ({}, "game.name='lewis' sees features, not the images of 'tiny': choose 'discrimination'"),

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from emcom_jax import losses
 from emcom_jax.architectures import check_groups, each_group
 from emcom_jax.checks.evaluation import check_best, check_evaluation, picks_referent
+from emcom_jax.checks.keys import check_keys
 from emcom_jax.checks.population import check_population, check_updates
 from emcom_jax.checks.views import check_views
 from emcom_jax.config import get, one_of, require
@@ -41,7 +42,9 @@ def _check_alike(config: ConfigDict, source: Source, num_devices: int | None) ->
     check_views(config, source, num_devices or 1)
     check_population(config)
     check_updates(config)
-    look_up(GAMES, config.game.name, 'game').check(config, source)
+    game = look_up(GAMES, config.game.name, 'game')
+    check_keys(config)
+    game.check(config, source)
     check_evaluation(config, source)
     if num_devices is not None:
         check_best(config, source)

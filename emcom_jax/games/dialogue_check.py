@@ -30,7 +30,6 @@ def check(config: ConfigDict, source: Source) -> None:
     for key, right, why in (
         ('loss.listener.name', 'classification', 'whose listeners name the class'),
         ('loss.listener.label', 'class', 'whose descriptions are of classes'),
-        ('loss.listener.memory', 0, ''),
         ('loss.speaker.kl', 0.0, 'which has no EMA speaker'),
         ('game.views', 'same', 'whose listeners do not see'),
         ('listener.impatient', False, 'whose listeners decide for themselves when to guess'),
@@ -39,7 +38,7 @@ def check(config: ConfigDict, source: Source) -> None:
         ('speaker.trunk.name', None, 'whose agents see features'),
         ('listener.trunk.name', None, 'whose agents see features'),
     ):
-        sentence = f'must be {right!r} {game}, {why}'.removesuffix(', ')
+        sentence = f'must be {right!r} {game}, {why}'
         require(config, key, get(config, key) == right, sentence)
     names = (fits, 'none')
     require(

@@ -26,10 +26,6 @@ def check(config: ConfigDict, source: Source) -> None:
     features = source.splits['train'].inputs.ndim == 2
     sentence = "sees features, not the images of {!r}: choose 'discrimination'"
     require(config, 'game.name', features, sentence.format(source.name))
-    without = config.loss.listener.memory == 0
-    require(config, 'loss.listener.memory', without, "must be 0 for game.name='lewis'")
-    unset = config.speaker.context is None
-    require(config, 'speaker.context', unset, "is not read by game.name='lewis'")
     for role in ('speaker', 'listener'):
         for key in ('name', 'weights', 'frozen'):
             unset = not config[role].trunk[key]

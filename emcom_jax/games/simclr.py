@@ -169,7 +169,6 @@ def check(config: ConfigDict, source: Source) -> None:
         ('speaker.trunk.frozen', False, 'as it is what SimCLR trains'),
         ('listener.trunk.name', None, alone),
         ('speaker.groups', None, alone),
-        ('speaker.context', None, alone),
         ('listener.groups', None, alone),
         ('channel.kind', 'categorical', 'which is how SimCLR speaks in evaluation'),
         ('channel.length', 1, 'as SimCLR says one symbol'),

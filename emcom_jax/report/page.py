@@ -253,9 +253,9 @@ def _system(config: Mapping[str, Any]) -> dict[str, Any]:
         'name': config['game']['name'],
         'data_source': config['data']['name'],
         'game_type': 'signalling',
-        'game_subtype': 'discrimination'
-        if config['loss']['listener']['name'] == 'info_nce'
-        else 'reconstruction',
+        'game_subtype': 'reconstruction'
+        if config['loss']['listener']['name'] in ('classification', 'multi_classification')
+        else 'discrimination',
     }
 
 
