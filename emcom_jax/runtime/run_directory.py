@@ -8,6 +8,8 @@ messages.jsonl   what was said, see `corpus.py`   pictures/            what was 
 languages.json   language metrics, beside those of other languages
 features/        what frozen trunks see of streamed images; only for training
 sketches/<step>.npz  what was drawn of some referents in a validation
+dialogues.jsonl  every turn of dialogues          human_games.jsonl    what people answered
+source.json      what a report must know of the data
 """
 
 import fcntl
