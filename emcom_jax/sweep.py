@@ -16,6 +16,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from emcom_jax import estimates
 from emcom_jax.report.curves import FAINT, INK
 from emcom_jax.runtime.files import write_json
 from emcom_jax.runtime.run_directory import RunDirectory
@@ -77,7 +78,7 @@ def table(rows: Sequence[Mapping[str, Any]], split: str, names: Sequence[str]) -
     lines = [[*rows[0]['settings'], *names]]
     for row in rows:
         values = row[split]
-        lines.append([*row['settings'].values(), *(_show(values, name) for name in names)])
+        lines.append([*row['settings'].values(), *(estimates.text(values, name) for name in names)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return '\n'.join(
         '  '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -93,10 +94,10 @@ def picture(rows: Sequence[Mapping[str, Any]], split: str, names: Sequence[str])
     for ax, name in zip(panels, names, strict=True):
         for place, row in enumerate(rows):
             values = row[split]
-            each = [x for x in values.get(f'{name}_replicas', ()) if x is not None]
+            each = [x for x in values.get(name + estimates.REPLICAS, ()) if x is not None]
             ax.plot(each, [place] * len(each), 'o', color=FAINT, markersize=3, alpha=0.6)
             if values[name] is not None:
-                error = values.get(f'{name}_se')
+                error = values.get(name + estimates.ERROR)
                 ax.errorbar(values[name], place, xerr=error, fmt='o', color=INK, markersize=4)
         ax.set_title(f'{name} ({split})', fontsize=9, loc='left')
         ax.spines[['top', 'right']].set_visible(False)
@@ -168,18 +169,11 @@ def _last(key: str) -> str:
     return key.rpartition('.')[2]
 
 
-def _show(values: Mapping[str, Any], name: str) -> str:
-    value, error = values.get(name), values.get(f'{name}_se')
-    if value is None:
-        return '-'
-    return f'{value:.3f}' if error is None else f'{value:.3f} ± {error:.3f}'
-
-
 def _names(rows: Sequence[Mapping[str, Any]], split: str, asked: str | None) -> list[str]:
     known = [
         name
         for name, value in rows[0][split].items()
-        if not isinstance(value, list | dict) and not name.endswith('_se')
+        if not isinstance(value, list | dict) and not estimates.split_name(name)[1]
     ]
     if not asked:
         return known

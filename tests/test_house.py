@@ -13,7 +13,7 @@ FOLDERS = ('emcom_jax', 'emcom_datasets', 'configs', 'benchmarks', 'tests', 'doc
 # Rooms of the package, from the ground up. What is in a room may import from that room and from the
 # floors below. A file stands by itself where it is more than its room.
 FLOORS = (
-    ('types', 'tables', 'probes'),
+    ('types', 'tables', 'probes', 'estimates'),
     ('draws', 'stacks'),
     ('data',),
     ('config',),

@@ -574,9 +574,9 @@ def test_a_table_of_splits_of_different_sizes(capsys):
         'test',
         'accuracy@20',
         '0.500',
-        '-',
+        '–',
         'accuracy@10',
-        '-',
+        '–',
         '0.250',
     ]
 

@@ -58,7 +58,7 @@ def test_a_sweep_makes_its_runs_and_compares_them(tmp_path, fake, capsys):
     ]
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ['loss.speaker.kl', 'accuracy@4', 'loss@4'] in lines
-    assert ['0.5', '0.500', '±', '0.125', '9.000'] in lines
+    assert ['0.5', '0.500', '±', '0.125', '9'] in lines
     rows = json.loads((tmp_path / 'sweep.json').read_text())
     assert [row['test']['accuracy@4'] for row in rows] == [0.25, 0.5]
     assert rows[1]['settings'] == {'loss.speaker.kl': '0.5'}

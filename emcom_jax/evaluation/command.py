@@ -1,13 +1,14 @@
 """What `python -m emcom_jax.evaluation` does once its options are read."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from emcom_jax import estimates
 from emcom_jax.evaluation.cross_play import Outcome, cross_play, summarize, summarize_drop
 from emcom_jax.evaluation.strangers import Gathering, gather
 from emcom_jax.games.base import table_of
@@ -144,7 +145,7 @@ def _show(values: Mapping[str, Any], drops: Mapping[str, Any]) -> None:
     for name, columns in values.items():
         print(f'\n{name:14}' + ''.join(f'  {column:>22}' for column in columns))
         for key, label in _MEANS.items():
-            cells = [_cell(column[key], column[f'{key}_ci95']) for column in columns.values()]
+            cells = [estimates.text(column, key) for column in columns.values()]
             print(f'{label:14}' + ''.join(f'  {cell:>22}' for cell in cells))
         for column, one in columns.items():
             for best, label in (('best', 'best pair'), ('best_strangers', 'best strangers')):
@@ -154,11 +155,5 @@ def _show(values: Mapping[str, Any], drops: Mapping[str, Any]) -> None:
     if drops:
         print(f'\n{"drop":14}' + ''.join(f'  {column:>22}' for column in drops))
         for key in ('in_group', 'out_group'):
-            cells = [_cell(column[key], column[f'{key}_ci95']) for column in drops.values()]
+            cells = [estimates.text(column, key) for column in drops.values()]
             print(f'{_MEANS[key]:14}' + ''.join(f'  {cell:>22}' for cell in cells))
-
-
-def _cell(value: float, interval: Sequence[float] = ()) -> str:
-    if value != value:  # There are no strangers.
-        return '-'
-    return f'{value:.3f}' + (' [{:.3f}, {:.3f}]'.format(*interval) if interval else '')

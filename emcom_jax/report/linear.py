@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullFormatter
 
+from emcom_jax import estimates
 from emcom_jax.report.curves import COLORS, FAINT, INK
 
 CAPTION = """What a linear classifier of frozen features gets right on test, over the number of
@@ -34,7 +36,7 @@ def by_labels(columns: Mapping[str, Column]) -> Figure:
             name = f'{measure}_{features}'
             if name in points[0]:
                 y = [values[name] for values in points]
-                bars = list(zip(*(_bar(values, name) for values in points), strict=True))
+                bars = np.stack([estimates.reach(values, name) for values in points], axis=1)
                 ax.errorbar(
                     x, y, bars, color=color, marker='o', markersize=4, linewidth=1.5, capsize=2,
                     label=features.replace('_', ' '),
@@ -56,12 +58,3 @@ def by_labels(columns: Mapping[str, Column]) -> Figure:
         ax.set_axisbelow(True)
         ax.legend(fontsize=7, labelcolor=INK, edgecolor='none', framealpha=0.85)
     return figure
-
-
-def _bar(values: Column, name: str) -> tuple[float, float]:
-    """How far a bar goes down and up."""
-    if values.get(f'{name}_ci95'):
-        low, high = values[f'{name}_ci95']
-        return max(values[name] - low, 0.0), max(high - values[name], 0.0)
-    error = values.get(f'{name}_se') or 0.0
-    return error, error

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
+from emcom_jax import estimates
 from emcom_jax.data.noise import FROM_IMAGES, LADDER
 from emcom_jax.metrics import noise
 from emcom_jax.report.curves import COLORS, FAINT, INK
@@ -59,15 +60,15 @@ def draw(values: Mapping[str, Any], photo: np.ndarray | None = None) -> Figure:
     places[[rung in FROM_IMAGES for rung in rungs]] += 0.5  # Apart from noise.
     for shift, count, color in zip(_shifts(len(counts)), counts, COLORS, strict=False):
         names = [f'accuracy_{rung}@{count}' for rung in rungs]
-        points = np.array([_number(values.get(name)) for name in names])
-        error = np.array([_reach(values, name) for name in names]).T
+        points = np.array([estimates.number(values.get(name)) for name in names])
+        error = np.array([estimates.reach(values, name) for name in names]).T
         plain = np.array([rung not in FROM_IMAGES for rung in rungs])
         ax.plot(places[plain] + shift, points[plain], color=color, linewidth=1.4)
         ax.errorbar(
             places + shift, points, yerr=error, color=color, fmt='o', markersize=4.5, capsize=2.5,
             linewidth=1, label=f'{count} candidates',
         )  # fmt: skip
-        reference = _number(values.get(f'accuracy_{noise.REFERENCE}@{count}'))
+        reference = estimates.number(values.get(f'accuracy_{noise.REFERENCE}@{count}'))
         if np.isfinite(reference):
             ax.axhline(reference, color=color, linewidth=1, linestyle='--', zorder=0)
         ax.axhline(1 / count, color=color, linewidth=1, linestyle=':', zorder=0)
@@ -125,18 +126,3 @@ def example(rung: str, photo: np.ndarray) -> np.ndarray:
 def _shifts(count: int) -> np.ndarray:
     """Of the points of each number of candidates, lest they cover each other."""
     return (np.arange(count) - (count - 1) / 2) * 0.12
-
-
-def _reach(values: Mapping[str, Any], name: str) -> tuple[float, float]:
-    """How far the interval reaches below and above; the standard error of replicas; or 0."""
-    value, interval = _number(values.get(name)), values.get(f'{name}_ci95')
-    if interval is not None:
-        low, high = map(_number, interval)
-        return max(0.0, value - low), max(0.0, high - value)
-    error = _number(values.get(f'{name}_se'))
-    return (error, error) if np.isfinite(error) else (0.0, 0.0)
-
-
-def _number(value: float | None) -> float:
-    """A value of a JSON file, in which nan is null."""
-    return float('nan') if value is None else float(value)

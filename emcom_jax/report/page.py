@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from emcom_jax import config as config_lib
+from emcom_jax import estimates
 from emcom_jax.architectures import kinds
 from emcom_jax.metrics import compute, records
 from emcom_jax.report import (
@@ -271,7 +272,7 @@ def _languages(run: RunDirectory, shown: int | None) -> dict[str, Any]:
     table = languages.compare(record, untrained)
     write_json(run.languages, table)
     names = [name for name, value in table['emergent'].items() if not isinstance(value, list)]
-    rows = [(name, [_text(values.get(name)) for values in table.values()]) for name in names]
+    rows = [(name, [estimates.text(values, name) for values in table.values()]) for name in names]
     return {'languages': list(table), 'rows': rows}
 
 
@@ -289,17 +290,14 @@ def _table(summary: Mapping[str, Any]) -> dict[str, Any]:
     names = dict.fromkeys(name for values in splits.values() for name in values)
     rows = []
     for name in sorted(names, key=_by_number):
-        if name.endswith(('_ci95', '_se', '_replicas', '_draws', '_each')) or usage.tells(name):
+        if estimates.split_name(name)[1] or usage.tells(name):
             continue
         kind, _, count = name.partition('@')
         if kind in (CHANCE, CEILING):
             continue
         ceiling = f'{ceilings[count]:.3g}' if kind == 'accuracy' and count in ceilings else ''
         chance = f'{1 / int(count):.3g}' if kind == 'accuracy' and count.isdigit() else ''
-        cells = [
-            _text(values.get(name), values.get(f'{name}_ci95'), values.get(f'{name}_se'))
-            for values in splits.values()
-        ]
+        cells = [estimates.text(values, name) for values in splits.values()]
         rows.append((name, chance, ceiling, cells))
     return {'splits': list(splits), 'rows': rows, 'bounded': bool(ceilings)}
 
@@ -308,9 +306,7 @@ def _noise(values: Mapping[str, Any]) -> dict[str, Any]:
     """The noise ladder: 'headers', and 'rows' of (what was seen, a text for each header)."""
 
     def cell(name: str) -> str:
-        if name not in values:
-            return ''
-        return _text(values[name], values.get(f'{name}_ci95'), values.get(f'{name}_se'))
+        return estimates.text(values, name) if name in values else ''
 
     headers, rows = noise.rows(values)
     return {'headers': headers, 'rows': [(what, list(map(cell, names))) for what, names in rows]}
@@ -321,19 +317,18 @@ def _usage(found: Mapping[str, Any], record: EvalRecord | None) -> dict[str, Any
     and 'signals' of (name, text): the causal influence, and what messages of symbols signal."""
 
     def cell(name: str | None) -> str:
-        if name is None:
-            return ''
-        return _text(found[name], found.get(f'{name}_ci95'), found.get(f'{name}_se'))
+        return '' if name is None else estimates.text(found, name)
 
-    intact = found['accuracy_intact']
+    made = usage.interventions(found)
+    drops = {name: found['accuracy_intact'] - found[name] for _, name, _ in made}
     rows = [
-        (label, [cell(name), '' if change is None else _text(intact - found[name]), cell(change)])
-        for label, name, change in usage.interventions(found)
+        (label, [cell(name), estimates.text(drops, name) if change else '', cell(change)])
+        for label, name, change in made
     ]
     signals = [('causal influence, bits', cell('causal_influence'))]
     if record is not None and record.kind == 'symbols':
         values = compute(record, ('speaker_consistency', 'positive_signalling'))
-        signals += [(name.replace('_', ' '), _text(value)) for name, value in values.items()]
+        signals += [(name.replace('_', ' '), estimates.text(values, name)) for name in values]
     return {'rows': rows, 'signals': signals}
 
 
@@ -366,19 +361,6 @@ def _residents(lines: list[dict[str, Any]]) -> float | None:
 def _by_number(name: str) -> tuple[str, int]:
     kind, _, count = name.partition('@')
     return kind, int(count) if count.isdigit() else 0
-
-
-def _text(value: Any, interval: Any = None, error: float | None = None) -> str:
-    if value is None:
-        return '–'
-    if isinstance(value, list):
-        return ', '.join(map(_text, value))
-    if value != value:
-        return '–'  # Undefined.
-    text = f'{value:,.0f}' if value == int(value) and abs(value) > 1 else f'{value:.3f}'
-    if isinstance(error, float):
-        text += f' ± {error:.3f}'
-    return f'{text} [{_text(interval[0])}, {_text(interval[1])}]' if interval else text
 
 
 def _files(run: RunDirectory) -> list[str]:

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from emcom_jax import estimates
 from emcom_jax.metrics import listening
 from emcom_jax.report.curves import COLORS, FAINT, INK
 
@@ -30,9 +31,7 @@ EFFECTS = {
 
 def tells(name: str) -> bool:
     """Whether a value of a summary belongs here."""
-    bare, _, _ = name.partition('@')
-    for end in ('_ci95', '_se', '_replicas'):
-        bare = bare.removesuffix(end)
+    bare, _, _ = estimates.split_name(name)[0].partition('@')
     return bare in listening.VALUES
 
 
@@ -84,9 +83,9 @@ def _draw_accuracy(ax: Axes, found: Mapping[str, Any], chance: float | None) -> 
     rows = interventions(found)
     places = np.arange(len(rows))[::-1]
     for place, (_, name, change) in zip(places, rows, strict=True):
-        value = _number(found[name])
+        value = estimates.number(found[name])
         color = COLORS[0] if change is None else COLORS[1]
-        error = np.reshape(_error(found, name), (2, 1))
+        error = np.reshape(estimates.reach(found, name), (2, 1))
         ax.barh(place, value, 0.62, color=color, alpha=0.85)
         ax.errorbar(value, place, xerr=error, color=INK, linewidth=1, capsize=2.5)
         ax.text(value + error[1, 0], place, f'  {value:.2f}', va='center', fontsize=8, color=INK)
@@ -101,10 +100,10 @@ def _draw_accuracy(ax: Axes, found: Mapping[str, Any], chance: float | None) -> 
 def _draw_positions(ax: Axes, found: Mapping[str, Any], effects: list[str]) -> None:
     count = len(found[effects[0]])
     for shift, color, name in zip((-0.08, 0.08), COLORS[1:], effects, strict=False):
-        values = np.array([_number(value) for value in found[name]])
+        values = np.array([estimates.number(value) for value in found[name]])
         ax.errorbar(
-            np.arange(count) + shift, values, yerr=_error(found, name), color=color, marker='o',
-            markersize=4, linewidth=1.2, capsize=2, label=EFFECTS[name],
+            np.arange(count) + shift, values, yerr=estimates.reach(found, name), color=color,
+            marker='o', markersize=4, linewidth=1.2, capsize=2, label=EFFECTS[name],
         )  # fmt: skip
     ax.axhline(0, color=FAINT, linewidth=0.8)
     step = max(1, count // 12)
@@ -118,22 +117,3 @@ def _draw_positions(ax: Axes, found: Mapping[str, Any], effects: list[str]) -> N
 
 def _title(ax: Axes, text: str) -> None:
     ax.set_title(text, loc='left', fontsize=10, color=INK, fontweight='bold')
-
-
-def _error(found: Mapping[str, Any], name: str) -> np.ndarray:
-    """How far the interval reaches below and above, [2] or [2, T]; the standard error of replicas;
-    0 where neither is known."""
-    values = np.array(np.vectorize(_number, otypes=[float])(found[name]))
-    interval, error = found.get(f'{name}_ci95'), found.get(f'{name}_se')
-    reach = np.zeros((2, *values.shape))
-    if interval is not None:
-        low, high = np.moveaxis(np.vectorize(_number, otypes=[float])(interval), -1, 0)
-        reach = np.stack([values - low, high - values])
-    elif error is not None:
-        reach[:] = np.vectorize(_number, otypes=[float])(error)
-    return np.maximum(np.nan_to_num(reach), 0)
-
-
-def _number(value: float | None) -> float:
-    """A value of a JSON file, in which nan is null."""
-    return float('nan') if value is None else float(value)

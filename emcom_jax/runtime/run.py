@@ -11,6 +11,7 @@ from jaxline import train as jaxline_train
 from jaxline.experiment import AbstractExperiment
 from ml_collections import ConfigDict
 
+from emcom_jax import estimates
 from emcom_jax.metrics import noise, records
 from emcom_jax.report import columns_of, make_report
 from emcom_jax.runtime import flags, pod
@@ -237,7 +238,7 @@ def show(summary: dict[str, Any]) -> None:
         name
         for name, value in {k: v for split in splits.values() for k, v in split.items()}.items()
         if not isinstance(value, list)
-        and not name.endswith('_se')
+        and estimates.split_name(name)[1] == ''
         and not name.startswith((*_ONLY_IN_REPORT, *_BOUNDS))
     ]
     bounds = {name: _bounds(splits, name) for name in names}
@@ -248,7 +249,7 @@ def show(summary: dict[str, Any]) -> None:
     print(f'\n{f"step {step}":{width}}{limits}' + ''.join(f'  {split:>22}' for split in splits))
     for name in names:
         cells = ['  {:>6}  {:>7}'.format(*bounds[name])] if bounded else []
-        cells += [f'  {_cell(values, name):>22}' for values in splits.values()]
+        cells += [f'  {estimates.text(values, name):>22}' for values in splits.values()]
         print(f'{name:{width}}' + ''.join(cells))
     print()
     if 'noise' in summary:
@@ -262,22 +263,10 @@ def _show_noise(values: dict[str, Any]) -> None:
     print(f'{"noise":16}' + ''.join(f'  {title:>22}' for title in titles))
     for rung in rungs:
         names = [f'{what}_{rung}@{count}' for count in counts for what in ('accuracy', 'ratio')]
-        cells = [_cell(values, name) if name in values else '' for name in names]
+        cells = [estimates.text(values, name) if name in values else '' for name in names]
         print(f'{rung:16}' + ''.join(f'  {cell:>22}' for cell in cells))
     print(f'{"chance":16}' + ''.join(f'  {1 / count:>22.3f}  {"":22}' for count in counts))
     print(f'{noise.RATIO}\n')
-
-
-def _cell(values: dict[str, Any], name: str) -> str:
-    """A value with its interval, or its standard error over replicas."""
-    value = values.get(name)
-    cell = '-' if value is None or value != value else f'{value:.3f}'  # Undefined: nan.
-    interval, error = (values.get(name + part) for part in ('_ci95', '_se'))
-    if interval:
-        cell += ' [{:.3f}, {:.3f}]'.format(*interval)
-    if error is not None and error == error:
-        cell += f' ± {error:.3f}'
-    return cell
 
 
 def _bounds(splits: dict[str, dict[str, Any]], name: str) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from emcom_jax import estimates
 from emcom_jax.runtime.files import replace_text, strict
 
 
@@ -59,7 +60,7 @@ class Writer:
             self._file.flush()
             for name, value in values.items():
                 finite = value[np.isfinite(value)]
-                if finite.size and not name.endswith(('_ci95', '_replicas')):
+                if finite.size and estimates.split_name(name)[1] in ('', estimates.ERROR):
                     self._event_writer().add_scalar(f'{split}/{name}', finite.mean(), int(step))
 
     def cut_back(self, step: int) -> None:
