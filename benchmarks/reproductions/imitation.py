@@ -57,7 +57,6 @@ def conclude(root: Path) -> tuple[Figure, str]:
         run, noise = _run(root, name), read_json(_run(root, name, '-noise') / 'cross_play.json')
         outcomes[name] = {
             'generalisation': claim.replicas(run, METRIC),
-            'vote': claim.replicas(run, 'accuracy_vote@900'),
             'ease of learning': claim.learning(_run(root, name, '-ease'), 'area_under_curve'),
             'drop under noise': np.diag(noise['relative_drop'][METRIC]['blocks']),
             'topsim': claim.replicas(run, 'topographic_similarity'),
@@ -70,13 +69,16 @@ def conclude(root: Path) -> tuple[Figure, str]:
     for one, other in (('ten pairs', 'one pair'), ('imitation', 'ten pairs')):
         paired = [claim.difference(outcomes[one][m], outcomes[other][m]) for m in measures]
         lines.append([f'{one} - {other}', *paired])
-    gain = [
-        f'{name}: {claim.difference(found["vote"], found["generalisation"])}'
-        for name, found in outcomes.items()
-        if name != 'one pair'
-    ]
+    votes = []
+    for name in list(CONDITIONS)[1:]:  # A single listener has nobody to vote with.
+        vote = claim.replicas(_run(root, name), 'accuracy_vote@900')
+        alone = outcomes[name]['generalisation']
+        votes.append([name, claim.mean(vote), claim.difference(vote, alone)])
     text = claim.table(['', *measures], lines)
-    return figure, f'{text}\n\nVote less the mean listener: {"; ".join(gain)}.'
+    return (
+        figure,
+        f'{text}\n\n{claim.table(["vote", "generalisation", "less one listener"], votes)}',
+    )
 
 
 def _run(root: Path, name: str, kind: str = '') -> Path:
