@@ -6,7 +6,7 @@ of each family. `ShapesTransfer` shows 5 classes of another family. What is draw
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from emcom_datasets.shapes_classes import (
     TRANSFER,
     count_parts,
 )
-from emcom_datasets.shapes_drawing import Object, View, draw_scene, render
+from emcom_datasets.shapes_drawing import Object, View, draw_scene, render, render_outlines
 
 SPLITS = ('train', 'valid', 'test', 'ood')
 ALL_SPLITS = (*SPLITS, 'transfer')
@@ -76,6 +76,26 @@ def attributes(thing: Object, view: View) -> list[int]:
     return [family, thing.colour, thing.accent, thing.texture, view.size, *parts]
 
 
+def scene(config: ShapesConfig, split: str, row: int) -> tuple[Object, View]:
+    """What example number `row` of a split shows, and how it is seen."""
+    position, index = divmod(row, VIEWS)
+    key = (config.seed, ALL_SPLITS.index(split), position)
+    return draw_scene(key, index, class_of(split, position))
+
+
+def outlines(
+    config: ShapesConfig, split: str, rows: Sequence[int] | np.ndarray, width: float
+) -> np.ndarray:
+    """The outlines of what examples `rows` [M] of a split show: uint8 [M, side, side], black on
+    white, without colours, textures and backgrounds.
+
+    width: of lines, a share of the frame.
+    """
+    shown = (scene(config, split, row) for row in np.asarray(rows).tolist())
+    drawn = [render_outlines(thing, view, config.side, width) for thing, view in shown]
+    return np.stack(drawn)
+
+
 class Shapes(tfds.core.GeneratorBasedBuilder):
     """Features: 'image' uint8 [side, side, 3], RGB; 'class' and 'family' int32, positions in
     DRAWN and FAMILIES; 'object' int32, counted through all splits; 'attributes' int32 [A]."""
@@ -112,16 +132,14 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
         first = config.first_object(split)
         objects = range(config.num_objects(split))
         for position in tqdm.tqdm(objects, f'shapes, {split}', leave=False):
-            kind = class_of(split, position)
-            for index in range(VIEWS):
-                key = (config.seed, ALL_SPLITS.index(split), position)
-                thing, view = draw_scene(key, index, kind)
+            for number in range(VIEWS * position, VIEWS * (position + 1)):
+                thing, view = scene(config, split, number)
                 row = attributes(thing, view)
                 yield (
-                    VIEWS * position + index,
+                    number,
                     {
                         'image': render(thing, view, config.side),
-                        'class': kind,
+                        'class': thing.kind,
                         'family': row[0],
                         'object': first + position,
                         'attributes': np.array(row, np.int32),

@@ -5,7 +5,7 @@ mirror, perspective, place, background). Everything but the class is drawn indep
 class, and the same whatever the size of the picture.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ SMALLEST, LARGEST = 0.42, 0.72
 ASPECT = 0.75
 
 _SUPERSAMPLING = 4
+_LINE = 0.018  # Width of outlines, a share of the frame.
 _DARK, _LIGHT = (35, 35, 45), (236, 240, 245)
 
 
@@ -214,15 +215,10 @@ def _pattern(texture: str) -> list[np.ndarray]:
 
 def render(thing: Object, view: View, side: int) -> np.ndarray:
     """Draws a scene: uint8 [side, side, 3], RGB."""
-    parts = DRAWN[thing.kind].draw(*thing.proportions, thing.extra)
-    frame = place(parts, view)
     fills = _fills(thing)
     canvas = side * _SUPERSAMPLING
+    parts, seen = _seen(thing, view, canvas)
     image = _backdrop(view, [fills['main'], fills['accent']], canvas)
-
-    def seen(outline: np.ndarray) -> list[float]:
-        return _pixels(project(outline, view) * frame.scale + frame.shift, canvas)
-
     texture = Image.new('RGB', (canvas, canvas), fills['main'])
     pattern = _pattern(TEXTURES[thing.texture])
     if pattern:
@@ -232,7 +228,7 @@ def render(thing: Object, view: View, side: int) -> np.ndarray:
             ink.polygon(seen(outline), fill=other)
     textured = Image.new('1', (canvas, canvas))
     draw, mask = ImageDraw.Draw(image), ImageDraw.Draw(textured)
-    width = max(round(0.018 * canvas), 1)
+    width = max(round(_LINE * canvas), 1)
     for part in parts:
         points = seen(part.outline)
         draw.polygon(points, fill=fills[part.fill])
@@ -241,6 +237,36 @@ def render(thing: Object, view: View, side: int) -> np.ndarray:
         mask.line(points + points[:4], fill=0, width=width)
     image.paste(texture, mask=textured)
     return np.asarray(image.reduce(_SUPERSAMPLING))
+
+
+def render_outlines(thing: Object, view: View, side: int, width: float) -> np.ndarray:
+    """Draws the outlines of the parts of an object, as far as no part hides them, in black on
+    white: uint8 [side, side]. Colours, textures and background are left out.
+
+    width: of lines, a share of the frame; that of `render` is 0.018.
+    """
+    canvas = side * _SUPERSAMPLING
+    parts, seen = _seen(thing, view, canvas)
+    image = Image.new('L', (canvas, canvas), 255)
+    draw = ImageDraw.Draw(image)
+    for part in parts:
+        points = seen(part.outline)
+        draw.polygon(points, fill=255)
+        draw.line(points + points[:4], fill=0, width=max(round(width * canvas), 1), joint='curve')
+    return np.asarray(image.reduce(_SUPERSAMPLING))
+
+
+def _seen(
+    thing: Object, view: View, canvas: int
+) -> tuple[list[Part], Callable[[np.ndarray], list[float]]]:
+    """The parts of an object, and where points of it are seen on a canvas of so many pixels."""
+    parts = DRAWN[thing.kind].draw(*thing.proportions, thing.extra)
+    frame = place(parts, view)
+
+    def seen(outline: np.ndarray) -> list[float]:
+        return _pixels(project(outline, view) * frame.scale + frame.shift, canvas)
+
+    return parts, seen
 
 
 def draw_scene(key: Sequence[int], view: int, kind: int) -> tuple[Object, View]:

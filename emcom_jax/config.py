@@ -159,7 +159,8 @@ def _base() -> ConfigDict:
         'name': 'lewis',  # A key of emcom_jax.games.GAMES.
         'input_noise': 0.0,  # In training; in standard deviations of each feature, for each agent.
         # Of images, what the listener sees: the same, the same augmented apart, or another example
-        # of the same object or class: same | augmented | viewpoint | same_class
+        # of the same object or class, perhaps augmented apart as well: same | augmented |
+        # viewpoint | same_class | augmented_viewpoint | augmented_same_class
         'views': 'same',
         'augmentation': _augmentation(),
         # Who is in a batch with whom: random, neighbours (in what is seen), the name of a label

@@ -437,7 +437,8 @@ class InterventionRecord(NamedTuple):
 
     Each field but two is by the name of the intervention, with an axis `k` for what it does in so
     many ways: 'intact' (k = 1: nothing was done), 'replaced' (k = T: the symbol at each position),
-    'swapped', 'shuffled', 'silenced' (k = 1). Those that mean nothing for a channel are missing.
+    'swapped', 'shuffled', 'silenced' (k = 1), 'erased' (k = T: each stroke), 'erased_group' (k = 4:
+    a quarter of the strokes, by length). Those that mean nothing for a channel are missing.
 
     num_candidates: C, or 0 for a task without candidates.
     altered: name -> [k, S, N] bool, whether the message became another one.

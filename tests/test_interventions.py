@@ -157,7 +157,7 @@ def test_a_position_that_is_not_read_has_no_influence(digits):
 
 
 def test_who_does_not_listen_is_not_influenced(digits):
-    for name in INTERVENTIONS:
+    for name in digits.correct:
         np.testing.assert_allclose(digits.correct[name][:, :, DEAF], 1 / N, rtol=1e-6)
         assert not digits.change[name][:, :, DEAF].any()
     assert not digits.influence[:, DEAF].any()
@@ -246,7 +246,8 @@ def test_intact_messages_are_judged_as_ever_and_others_where_they_mean_something
     tampered = Interventions(game, config)(population, bank, seed=3)
     np.testing.assert_allclose(tampered.correct['intact'][0], record.correct[-1], rtol=1e-5)
     assert tampered.num_candidates == record.num_candidates[-1]
-    assert set(tampered.correct) == set(INTERVENTIONS) - missing
+    of_drawings = {'erased', 'erased_group'}
+    assert set(tampered.correct) == set(INTERVENTIONS) - of_drawings - missing
     for name in tampered.correct:
         ways = config.channel.length if name == 'replaced' else 1
         assert tampered.correct[name].shape == tampered.change[name].shape == (ways, 2, 3, 64)
@@ -336,6 +337,7 @@ def test_all_that_is_stated_is_named(digits):
     for name in values:
         assert name.partition('@')[0].removesuffix('_ci95') in known, name
     stated = {name.partition('@')[0] for name in values}
-    of_turns = ('unanswered', 'later', 'flipped', 'by_turn', 'by_region')  # Of dialogues alone.
-    others = {name for name in known if any(part in name for part in of_turns)}
+    elsewhere = ('unanswered', 'later', 'flipped', 'by_turn', 'by_region')  # Of dialogues alone.
+    elsewhere += ('erased', 'by_stroke', 'by_group')  # Of drawings.
+    others = {name for name in known if any(part in name for part in elsewhere)}
     assert stated == set(known) - others - {'guess_change_intact'}

@@ -171,6 +171,37 @@ def test_silence_is_a_blank_canvas():
         }
 
     found = drawn()
-    assert set(found) == {'intact', 'shuffled', 'silenced'}
+    assert set(found) == {'intact', 'shuffled', 'silenced', 'erased'}  # No four strokes to group.
     np.testing.assert_allclose(found['silenced'], 1.0)  # White.
     assert np.min(found['intact']) < 0
+
+
+@pytest.mark.parametrize('gates', [False, True])
+def test_strokes_are_left_out_one_by_one_and_by_length(gates):
+    rng, count = np.random.default_rng(0), 6
+    strokes = rng.uniform(-1, 1, (2, count, 4 + gates)).astype(np.float32)
+    lengths = np.linalg.norm(strokes[..., :2] - strokes[..., 2:4], axis=-1)
+    mask = np.ones((2, count), np.float32)
+    if gates:
+        strokes[..., 4] = mask[0, 2] = 1
+        strokes[1, 5, 4] = mask[1, 5] = lengths[1, 5] = 0  # One that is not drawn has no length.
+    symbols = jnp.zeros((2, count), int)
+    message = Message(symbols, jnp.asarray(strokes), jnp.asarray(mask), jnp.asarray(mask))
+    found = tamper(KEY, message, game_of(FROZEN))
+
+    def left(name):
+        """Which strokes [k, 2, T] are left, as far as can be seen."""
+        seen = found[name].relaxed
+        assert seen.shape[1:] == strokes.shape
+        there = (np.asarray(seen) == strokes[None]).all(axis=-1)
+        np.testing.assert_array_equal(found[name].mask, there * mask[None])
+        assert not np.asarray(seen)[~there].any()
+        return there
+
+    wanted = np.repeat(~np.eye(count, dtype=bool)[:, None], 2, axis=1)
+    wanted[:, :] |= mask[None] == 0
+    np.testing.assert_array_equal(left('erased'), wanted)
+    rank = (-lengths).argsort(axis=1).argsort(axis=1)
+    quarter = np.array([0, 0, 1, 2, 2, 3])[rank]  # Of six strokes.
+    gone = (quarter[None] == np.arange(4)[:, None, None]) & (mask[None] > 0)
+    np.testing.assert_array_equal(left('erased_group'), ~gone)

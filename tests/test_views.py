@@ -68,6 +68,26 @@ def test_augmented_views_are_drawn_apart_and_by_position():
     np.testing.assert_allclose(again.listener_inputs[::-1], batch.listener_inputs, atol=1e-5)
 
 
+def test_partners_are_augmented_too():
+    config = config_of(
+        'shared', {'game.views': 'augmented_same_class', 'game.augmentation.blur': 0.0}
+    )
+    augmentation = make_augmentation(config.game)
+    split = SOURCE.splits['train']
+    pixels = np.zeros_like(split.inputs) + (9 * ROWS[:, None, None, None]).astype(np.uint8)
+    settings = augmentation._replace(jitter_rate=0.0, greyscale=0.0)  # A flat image stays as it is.
+    label = bank_lib.partner_label(config.game)
+    bank = make_bank(split._replace(inputs=pixels), 'float32', None, label)
+    batch = look_at(bank, ROWS, ROWS, KEY, 0.0, settings)
+    one, other = (np.asarray(x) for x in (batch.speaker_inputs, batch.listener_inputs))
+    np.testing.assert_allclose(one, pixels / 255, atol=1e-5)
+    shown = (other[:, 0, 0, 0] * 255 / 9).round().astype(int)
+    assert (LABELS['class'][shown] == LABELS['class']).all() and (shown != ROWS).all()
+    # Of pictures, each its own view.
+    batch = look_at(bank_of('shared'), ROWS, ROWS, KEY, 0.0, augmentation)
+    assert np.abs(batch.speaker_inputs - batch.listener_inputs).max() > 0.1
+
+
 def test_augmentation_is_of_the_config():
     own = {
         f'game.augmentation.{key}': value
@@ -151,7 +171,9 @@ def test_who_is_alone_is_its_own_partner():
 
 def test_a_setting_makes_the_banks_that_its_views_need(monkeypatch):
     monkeypatch.setitem(data.SOURCES, 'tiny', lambda config: SOURCE)
-    for views, label in (('same', None), ('viewpoint', 'object'), ('same_class', 'class')):
+    pairs = {'same': None, 'augmented': None, 'viewpoint': 'object', 'same_class': 'class'}
+    pairs |= {f'augmented_{name}': label for name, label in pairs.items() if label}
+    for views, label in pairs.items():
         bank = Setting(config_of('shared', {'game.views': views})).bank('valid')
         assert (bank.partners is None) == (label is None) and bank.rivals is None
         if label:

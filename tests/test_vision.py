@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.signal
 from ml_collections import ConfigDict
 
 from emcom_jax.agents.normalization import BatchNorm
@@ -104,6 +105,21 @@ def test_vgg_stops_where_asked():
 def test_what_cannot_be_is_refused(changes, side, sentence):
     with pytest.raises(ValueError, match=sentence):
         shapes_of(trunk(**changes), (2, side, side, 3))
+
+
+@pytest.mark.parametrize('side', [1, 4, 5])  # Of which a convolution makes 1, 2 and 3.
+def test_convolutions_are_those_of_scipy_at_every_size(side):
+    function, x = trunk(name='small_cnn', width=2), images((2, side, side, 3))
+    params, state = started(function, x, True)
+    see = jax.jit(lambda p, s, x: function.apply(p, s, None, x, False)[0].maps['layer1'])
+    kernel = np.asarray(params['trunk/conv1']['w'])
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    expected = [
+        [scipy.signal.correlate(image, kernel[..., k], 'valid')[::2, ::2, 0] for k in range(2)]
+        for image in padded
+    ]
+    scaled = np.moveaxis(expected, 1, -1) / np.sqrt(1 + 1e-5)  # By a new batch norm.
+    np.testing.assert_allclose(see(params, state, x), np.maximum(scaled, 0), atol=1e-5)
 
 
 # --- learning -------------------------------------------------------------------------------------

@@ -12,10 +12,13 @@ from pathlib import Path
 
 from benchmarks.reproductions import (
     candidates,
+    drawing,
     generations,
     imitation,
     kl,
     partitioned,
+    strangers,
+    strokes,
     vision,
     worlds,
 )
@@ -29,6 +32,9 @@ CLAIMS = {
     'generations': generations.CLAIM,
     'worlds': worlds.CLAIM,
     'vision': vision.CLAIM,
+    'drawing': drawing.CLAIM,
+    'strokes': strokes.CLAIM,
+    'strangers': strangers.CLAIM,
 }
 
 

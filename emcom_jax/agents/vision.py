@@ -92,7 +92,7 @@ class ResNet(hk.Module):
     def __call__(self, images: Array, is_training: bool) -> Features:
         chex.assert_rank(images, 4)
         with _convolutions_in(self._precision):
-            x = _convolution(self._width, *self._stem, 'conv1')(images)
+            x = _Convolution(self._width, *self._stem, 'conv1')(images)
             x = jax.nn.relu(BatchNorm(self._axis_name, name='bn1')(x, is_training))
             if self._max_pool:
                 x = _max_pool(x, 3, 2, 1)
@@ -132,12 +132,12 @@ class _Block(hk.Module):
     def __call__(self, x: Array, is_training: bool) -> Array:
         y, last = x, len(self._shapes)
         for number, shape in enumerate(self._shapes, start=1):
-            y = _convolution(*shape, f'conv{number}')(y)
+            y = _Convolution(*shape, f'conv{number}')(y)
             zero_init = self._zero_init and number == last
             y = BatchNorm(self._axis_name, zero_init, f'bn{number}')(y, is_training)
             y = jax.nn.relu(y) if number < last else y
         if x.shape != y.shape:
-            x = _convolution(y.shape[-1], 1, self._stride, 'downsample_0')(x)
+            x = _Convolution(y.shape[-1], 1, self._stride, 'downsample_0')(x)
             x = BatchNorm(self._axis_name, name='downsample_1')(x, is_training)
         return jax.nn.relu(x + y)
 
@@ -181,7 +181,7 @@ class VGG16(hk.Module):
                 if stage > 1 and number == 1:
                     x, place = _max_pool(x, 2, 2, 0), place + 1
                 channels = self._width * min(2 ** (stage - 1), 8)
-                conv = _convolution(channels, 3, 1, f'features_{place}', with_bias=True)
+                conv = _Convolution(channels, 3, 1, f'features_{place}', with_bias=True)
                 x = maps[tap] = jax.nn.relu(conv(x))
                 place += 2
         return _features(maps)
@@ -202,7 +202,7 @@ class SmallCNN(hk.Module):
         x, maps = images, {}
         with _convolutions_in(self._precision):
             for number in range(1, 5):
-                x = _convolution(self._width * 2 ** (number - 1), 3, 2, f'conv{number}')(x)
+                x = _Convolution(self._width * 2 ** (number - 1), 3, 2, f'conv{number}')(x)
                 x = BatchNorm(self._axis_name, name=f'bn{number}')(x, is_training)
                 x = maps[f'layer{number}'] = jax.nn.relu(x)
         return _features(maps)
@@ -252,15 +252,47 @@ def check_trunk(config: ConfigDict, role: str) -> None:
 def _convolutions_in(policy: jmp.Policy | None) -> contextlib.AbstractContextManager[Any]:
     if policy is None:
         return contextlib.nullcontext()
-    return hk.mixed_precision.push_policy(hk.Conv2D, policy)
+    return hk.mixed_precision.push_policy(_Convolution, policy)
 
 
-def _convolution(
-    channels: int, size: int, stride: int, name: str, with_bias: bool = False
-) -> hk.Conv2D:
-    # Not 'SAME', which pads the far side more where a stride leaves a rest; torch pads both alike.
-    padding = [(size // 2, size // 2)] * 2
-    return hk.Conv2D(channels, size, stride, 1, padding, with_bias, HE, name=name)
+class _Convolution(hk.Module):
+    """A convolution by size x size, odd, of an image padded by half of that on all sides."""
+
+    def __init__(self, channels: int, size: int, stride: int, name: str, with_bias: bool = False):
+        super().__init__(name=name)
+        self._channels, self._size, self._stride = channels, size, stride
+        self._with_bias = with_bias
+
+    def __call__(self, x: Array) -> Array:
+        """[B, H, W, channels] -> [B, ceil(H / stride), ceil(W / stride), channels]."""
+        size, stride = self._size, (self._stride,) * 2
+        shape = (size, size, x.shape[-1], self._channels)
+        weight = hk.get_parameter('w', shape, x.dtype, HE)
+        # Not 'SAME', which pads the far side more where a stride leaves a rest; torch pads both
+        # alike.
+        padding = ((size // 2, size // 2),) * 2
+        if min(x.shape[1:3]) > self._stride * (size - 1):
+            order = ('NHWC', 'HWIO', 'NHWC')
+            x = jax.lax.conv_general_dilated(x, weight, stride, padding, dimension_numbers=order)
+        else:
+            # The result is smaller than the kernel. Of such convolutions XLA makes others in which
+            # the two have changed places, and on a CPU these are ten times slower and more.
+            x = self._patches(x) @ weight.reshape(-1, self._channels)
+        if self._with_bias:
+            x += hk.get_parameter('b', shape[-1:], x.dtype, jnp.zeros)[None, None, None]
+        return x
+
+    def _patches(self, x: Array) -> Array:
+        """What each place of the result is made of, [B, h, w, size * size * channels]."""
+        half, stride = self._size // 2, self._stride
+        height, width = (stride * ((side - 1) // stride) + 1 for side in x.shape[1:3])
+        x = jnp.pad(x, ((0, 0), (half, half), (half, half), (0, 0)))
+        parts = [
+            x[:, i : i + height : stride, j : j + width : stride]
+            for i in range(self._size)
+            for j in range(self._size)
+        ]
+        return jnp.concatenate(parts, axis=-1)
 
 
 def _max_pool(x: Array, size: int, stride: int, padding: int) -> Array:

@@ -5,11 +5,20 @@ from ml_collections import ConfigDict
 
 from emcom_jax.config import one_of, require
 from emcom_jax.data.augmentation import fault
-from emcom_jax.data.bank import ONE_OF_EACH, class_label, is_streamed, partner_label, rival_label
+from emcom_jax.data.bank import (
+    ONE_OF_EACH,
+    PARTNERS,
+    class_label,
+    is_augmented,
+    is_streamed,
+    partner_label,
+    rival_label,
+)
 from emcom_jax.data.batches import make_augmentation
 from emcom_jax.types import Source
 
-VIEWS = ('same', 'augmented', 'viewpoint', 'same_class')
+VIEWS = ('same', *PARTNERS)
+VIEWS += ('augmented', *(f'augmented_{name}' for name in PARTNERS))
 
 
 def check_views(config: ConfigDict, source: Source, num_devices: int) -> None:
@@ -17,13 +26,13 @@ def check_views(config: ConfigDict, source: Source, num_devices: int) -> None:
     group, images = config.game, source.splits['train'].inputs.ndim == 4
     require(config, 'game.views', group.views in VIEWS, one_of(*VIEWS))
     sentence = f'needs images, and {source.name} has features'
-    require(config, 'game.views', images or group.views != 'augmented', sentence)
+    require(config, 'game.views', images or not is_augmented(group), sentence)
     augmentation = make_augmentation(group)
     wrong = None if augmentation is None else fault(augmentation)
     if wrong is not None:
         name, right = wrong
         require(config, f'game.augmentation.{name}', False, right)
-    augmented = group.views == 'augmented' or not config.evaluation.augment
+    augmented = is_augmented(group) or not config.evaluation.augment
     sentence = "has no effect without game.views='augmented'"
     require(config, 'evaluation.augment', augmented, sentence)
     channels = ('own', 'imagenet', 'plain')

@@ -14,6 +14,7 @@ from emcom_jax.types import Array, Bank, Classes, Partners, Sight, Source, Split
 Scaling = tuple[np.ndarray, np.ndarray]  # What is subtracted and what divides, each [D] float32.
 
 ONE_OF_EACH = 'one_of_each'  # Of game.distractors: the candidates are of different classes.
+PARTNERS = {'viewpoint': 'object', 'same_class': 'class'}  # Of game.views: what is alike in both.
 CHANNELS = {'imagenet': IMAGENET, 'plain': PLAIN}
 _VALUES = 2**27  # Of a memory map, read at a time.
 PIXEL = 255  # The largest value of an image as stored.
@@ -229,7 +230,13 @@ def class_label(config: Any) -> str | None:
 
 def partner_label(config: Any) -> str | None:
     """The label by which `make_bank` should choose partners; config: the game group."""
-    return {'viewpoint': 'object', 'same_class': 'class'}.get(config.views)
+    return PARTNERS.get(config.views.removeprefix('augmented_'))
+
+
+def is_augmented(config: Any) -> bool:
+    """Whether agents see images augmented, each apart; config: the game group."""
+    views: str = config.views
+    return views.startswith('augmented')
 
 
 def _blocks(inputs: np.ndarray) -> list[np.ndarray]:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from emcom_jax import draws
 from emcom_jax.data.augmentation import Augmentation, augment
-from emcom_jax.data.bank import PIXEL
+from emcom_jax.data.bank import PIXEL, is_augmented
 from emcom_jax.types import Array, Bank, Batch, Classes, Key, Partners, Sight
 
 _PARTNERS, _RIVALS, _CLASSES = (
@@ -19,7 +19,7 @@ _PARTNERS, _RIVALS, _CLASSES = (
 
 def make_augmentation(config: Any) -> Augmentation | None:
     """config: the game group; read are `views` and `augmentation`."""
-    if config.views != 'augmented':
+    if not is_augmented(config):
         return None
     settings = dict(config.augmentation)
     if not settings.pop('crop'):

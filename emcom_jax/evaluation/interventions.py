@@ -69,6 +69,34 @@ def _silenced(key: Key, index: Array, message: Message, game: Game) -> Message:
     return _alone(channels.silence(message, game.variable_length))
 
 
+def _erased(key: Key, index: Array, message: Message, game: Game) -> Message:
+    """Each stroke left out in turn."""
+    length = message.symbols.shape[1]
+    return jax.vmap(lambda place: _without(message, jnp.arange(length)[None] == place))(
+        jnp.arange(length)
+    )
+
+
+def _erased_group(key: Key, index: Array, message: Message, game: Game) -> Message:
+    """Each quarter of the strokes left out in turn, that of the longest first."""
+    assert message.relaxed is not None
+    values = message.relaxed.shape[-1] // 2 * 2  # What is left is of a gate.
+    points = message.relaxed[..., :values].reshape(*message.symbols.shape, -1, 2)
+    steps = jnp.diff(points, axis=-2)
+    lengths = jnp.sqrt(jnp.sum(steps**2, axis=-1)).sum(axis=-1) * message.mask
+    rank = jnp.argsort(jnp.argsort(-lengths, axis=1), axis=1)
+    group = rank * _STROKE_GROUPS // rank.shape[1]
+    return jax.vmap(lambda number: _without(message, group == number))(jnp.arange(_STROKE_GROUPS))
+
+
+def _without(message: Message, gone: Array) -> Message:
+    """A drawing without some of its strokes, bool [1 or N, T]."""
+    assert message.relaxed is not None
+    gone = gone & (message.mask > 0)
+    strokes = jnp.where(gone[..., None], 0.0, message.relaxed)
+    return message._replace(relaxed=strokes, mask=jnp.where(gone, 0.0, message.mask))
+
+
 def _intact(key: Key, index: Array, message: Message, game: Game) -> Message:
     return _alone(message)
 
@@ -87,6 +115,8 @@ def _is_spelt(game: Game) -> bool:
     return _has_words(game) or game.kind == 'continuous'
 
 
+_STROKE_GROUPS = 4
+
 INTERVENTIONS: dict[str, Intervention] = {
     'intact': Intervention(_intact, lambda game, length: True),
     'replaced': Intervention(_replaced, lambda game, length: _has_words(game)),
@@ -94,6 +124,10 @@ INTERVENTIONS: dict[str, Intervention] = {
     'shuffled': Intervention(_shuffled, lambda game, length: True),
     'silenced': Intervention(
         _silenced, lambda game, length: game.kind in ('symbols', 'continuous', 'drawings')
+    ),
+    'erased': Intervention(_erased, lambda game, length: game.kind == 'drawings' and length > 1),
+    'erased_group': Intervention(
+        _erased_group, lambda game, length: game.kind == 'drawings' and length >= _STROKE_GROUPS
     ),
 }
 

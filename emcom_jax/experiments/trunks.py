@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from emcom_jax.agents.pretrained import to_haiku
 from emcom_jax.agents.weight_files import read_state_dict
-from emcom_jax.data.bank import make_bank, make_feed
+from emcom_jax.data.bank import is_augmented, make_bank, make_feed
 from emcom_jax.data.decoding import in_threads
 from emcom_jax.evaluation.judging import make_draws
 from emcom_jax.evaluation.playing import see
@@ -143,7 +143,7 @@ def sees_once(config: ConfigDict, game: Game, members: Members) -> bool:
     return (
         game.trunks != 'none'
         and stays
-        and config.game.views != 'augmented'
+        and not is_augmented(config.game)
         and config.game.input_noise == 0
         and _trunks_are_alike(game, members)
     )

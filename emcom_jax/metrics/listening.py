@@ -19,7 +19,7 @@ VALUES = (  # The names, but for the number of candidates, of all that is stated
     *(
         f'{what}_by_{part}'
         for what in ('accuracy_drop', 'guess_change')
-        for part in ('turn', 'region')
+        for part in ('turn', 'region', 'stroke', 'group')
     ),
     *(
         f'{what}_{name}'
@@ -27,12 +27,19 @@ VALUES = (  # The names, but for the number of candidates, of all that is stated
         for name in (
             *('intact', 'replaced', 'swapped', 'shuffled', 'silenced'),
             *('unanswered', 'later_shuffled', 'later_silenced', 'flipped_turn', 'flipped_region'),
+            *('erased', 'erased_group'),
         )
     ),
 )
 
 # Interventions in so many ways, and what these are.
-PARTS = {'replaced': 'position', 'flipped_turn': 'turn', 'flipped_region': 'region'}
+PARTS = {
+    'replaced': 'position',
+    'flipped_turn': 'turn',
+    'flipped_region': 'region',
+    'erased': 'stroke',
+    'erased_group': 'group',
+}
 
 
 def listening_of(
@@ -47,7 +54,9 @@ def listening_of(
       two symbols, drawn from the message, change places; `shuffled`: the message is that of another
       referent; `silenced`: all messages are alike (only the end symbol, where there is one).
       Those of dialogues stand in `evaluation/dialogues.py`; `flipped_turn` and `flipped_region`
-      have lists `..._by_turn` of K and `..._by_region`, as below.
+      have lists `..._by_turn` of K and `..._by_region`, as below. Of drawings also `erased`: a
+      stroke is left out, with lists `..._by_stroke` of T; and `erased_group`: a quarter of the
+      strokes is, with lists `..._by_group` of 4, that of the longest strokes first.
     * `guess_change_<intervention>@C`, in [0, 1]: total variation distance between the listener's
       distributions with the message as it is and tampered with. `guess_change_silenced` is positive
       listening: above 0 exactly if some message makes another guess than silence does.

@@ -22,6 +22,8 @@ WHAT = {  # In the order of the table and of the picture.
     'later_silenced': 'from turn 2 silence',
     'flipped_turn': 'a turn flipped',
     'flipped_region': 'a region of bits flipped',
+    'erased': 'a stroke left out',
+    'erased_group': 'a quarter of the strokes left out',
 }
 EFFECTS = {
     'accuracy_drop_by_position': 'drop of accuracy',
