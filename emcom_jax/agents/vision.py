@@ -18,6 +18,8 @@ Any of them is made by `make_trunk` from a config with the keys
 """
 
 import contextlib
+import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -277,29 +279,27 @@ class _Convolution(hk.Module):
         else:
             # The result is smaller than the kernel. Of such convolutions XLA makes others in which
             # the two have changed places, and on a CPU these are ten times slower and more.
-            x = self._patches(x) @ weight.reshape(-1, self._channels)
+            patches = jnp.concatenate(_windows(x, size, self._stride, size // 2, 0.0), axis=-1)
+            x = patches @ weight.reshape(-1, self._channels)
         if self._with_bias:
             x += hk.get_parameter('b', shape[-1:], x.dtype, jnp.zeros)[None, None, None]
         return x
 
-    def _patches(self, x: Array) -> Array:
-        """What each place of the result is made of, [B, h, w, size * size * channels]."""
-        half, stride = self._size // 2, self._stride
-        height, width = (stride * ((side - 1) // stride) + 1 for side in x.shape[1:3])
-        x = jnp.pad(x, ((0, 0), (half, half), (half, half), (0, 0)))
-        parts = [
-            x[:, i : i + height : stride, j : j + width : stride]
-            for i in range(self._size)
-            for j in range(self._size)
-        ]
-        return jnp.concatenate(parts, axis=-1)
-
 
 def _max_pool(x: Array, size: int, stride: int, padding: int) -> Array:
-    window, strides = (1, size, size, 1), (1, stride, stride, 1)
+    """The largest of each size x size places of [B, H, W, D], stride apart."""
+    # Not by reduce_window: on a CPU its gradient takes as long as the rest of a small ResNet.
+    return functools.reduce(jnp.maximum, _windows(x, size, stride, padding, -jnp.inf))
+
+
+def _windows(x: Array, size: int, stride: int, padding: int, fill: float) -> list[Array]:
+    """Of [B, H, W, D] and `padding` around it, cut into windows of size x size that lie `stride`
+    apart: what is at each place of all windows, size * size times [B, h, w, D]."""
+    height, width = (stride * ((n + 2 * padding - size) // stride) + 1 for n in x.shape[1:3])
     sides = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-    least = np.array(-np.inf, x.dtype)
-    return jax.lax.reduce_window(x, least, jax.lax.max, window, strides, sides)
+    x = jnp.pad(x, sides, constant_values=fill)
+    places = itertools.product(range(size), repeat=2)
+    return [x[:, i : i + height : stride, j : j + width : stride] for i, j in places]
 
 
 def _features(maps: dict[str, Array]) -> Features:
