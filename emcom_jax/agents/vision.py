@@ -19,7 +19,6 @@ Any of them is made by `make_trunk` from a config with the keys
 
 import contextlib
 import functools
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -279,8 +278,9 @@ class _Convolution(hk.Module):
         else:
             # The result is smaller than the kernel. Of such convolutions XLA makes others in which
             # the two have changed places, and on a CPU these are ten times slower and more.
-            patches = jnp.concatenate(_windows(x, size, self._stride, size // 2, 0.0), axis=-1)
-            x = patches @ weight.reshape(-1, self._channels)
+            for axis in (2, 1):  # So that of a patch rows come first, as in the weights.
+                x = jnp.concatenate(_windows(x, size, self._stride, size // 2, axis), axis=-1)
+            x = x @ weight.reshape(-1, self._channels)
         if self._with_bias:
             x += hk.get_parameter('b', shape[-1:], x.dtype, jnp.zeros)[None, None, None]
         return x
@@ -288,18 +288,23 @@ class _Convolution(hk.Module):
 
 def _max_pool(x: Array, size: int, stride: int, padding: int) -> Array:
     """The largest of each size x size places of [B, H, W, D], stride apart."""
-    # Not by reduce_window: on a CPU its gradient takes as long as the rest of a small ResNet.
-    return functools.reduce(jnp.maximum, _windows(x, size, stride, padding, -jnp.inf))
+    # Rows, then columns, and not reduce_window: on a CPU its gradient takes as long as all the rest
+    # of a small ResNet.
+    for axis in (1, 2):
+        x = functools.reduce(jnp.maximum, _windows(x, size, stride, padding, axis, -jnp.inf))
+    return x
 
 
-def _windows(x: Array, size: int, stride: int, padding: int, fill: float) -> list[Array]:
-    """Of [B, H, W, D] and `padding` around it, cut into windows of size x size that lie `stride`
-    apart: what is at each place of all windows, size * size times [B, h, w, D]."""
-    height, width = (stride * ((n + 2 * padding - size) // stride) + 1 for n in x.shape[1:3])
-    sides = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+def _windows(
+    x: Array, size: int, stride: int, padding: int, axis: int, fill: float = 0.0
+) -> list[Array]:
+    """An axis with `padding` at both ends, cut into windows that lie `stride` apart: for each of
+    `size` places, what is there in all windows."""
+    sides = [(0, 0)] * x.ndim
+    sides[axis] = (padding, padding)
+    length = stride * ((x.shape[axis] + 2 * padding - size) // stride) + 1
     x = jnp.pad(x, sides, constant_values=fill)
-    places = itertools.product(range(size), repeat=2)
-    return [x[:, i : i + height : stride, j : j + width : stride] for i, j in places]
+    return [jax.lax.slice_in_dim(x, i, i + length, stride, axis) for i in range(size)]
 
 
 def _features(maps: dict[str, Array]) -> Features:
