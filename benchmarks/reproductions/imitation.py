@@ -57,7 +57,8 @@ def conclude(root: Path) -> tuple[Figure, str]:
         run, noise = _run(root, name), read_json(_run(root, name, '-noise') / 'cross_play.json')
         outcomes[name] = {
             'generalisation': claim.replicas(run, METRIC),
-            'vote': claim.replicas(run, 'accuracy_vote@900'),
+            # A listener that is alone has no vote but its own.
+            'vote': claim.replicas(run, METRIC if name == 'one pair' else 'accuracy_vote@900'),
             'ease of learning': claim.learning(_run(root, name, '-ease'), 'area_under_curve'),
             'drop under noise': np.diag(noise['relative_drop'][METRIC]['blocks']),
             'topsim': claim.replicas(run, 'topographic_similarity'),
