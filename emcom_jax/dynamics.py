@@ -16,27 +16,36 @@ from emcom_jax import updates
 from emcom_jax.games.base import Game
 from emcom_jax.optimizers import Optimizer
 from emcom_jax.population import Optimizers, init_population, put, take
-from emcom_jax.steps import Periodic, after_every
+from emcom_jax.steps import Periodic, after_every, in_step_after
 from emcom_jax.types import Agent, Array, Batch, Key, Learner, Message, Population, Tree
 from emcom_jax.updates import Results, Scalars, Update, When, sum_over_devices, unrolled
 
 
 def make_periodic(
-    game: Game, optimizers: Optimizers, config: ConfigDict, axis_name: str | None
+    game: Game,
+    optimizers: Optimizers,
+    config: ConfigDict,
+    axis_name: str | None,
+    speeds: Array | None = None,
 ) -> list[Periodic]:
-    """Makes the updates that `config` (the group `updates`) gives a period, in their order."""
+    """Makes the updates that `config` (the group `updates`) gives a period, in their order.
+
+    speeds: [S], the factor of each speaker's learning rate, as of `population.Pace`; None: 1.
+    """
     periodic = []
     if config.imitate.every is not None:
-        update = imitate(game, optimizers, config.imitate, axis_name)
+        update = imitate(game, optimizers, config.imitate, axis_name, speeds)
         periodic.append(Periodic(after_every(config.imitate.every), update))
     if config.reset.every is not None:
         update = reset(game, optimizers, config.reset.who)
-        periodic.append(Periodic(after_every(config.reset.every), update))
+        # Who is fresh is not evaluated before it has played: validations, and the end, come after
+        # whole periods, too.
+        periodic.append(Periodic(in_step_after(config.reset.every), update))
     phases = make_phases(config.generations)
     if phases is not None:
         periodic += [
             Periodic(phases.succeeds, succeed(game, optimizers)),
-            Periodic(phases.transmits, transmit(game, optimizers, axis_name)),
+            Periodic(phases.transmits, transmit(game, optimizers, axis_name, speeds)),
             Periodic(phases.transmitted, finish_transmission),
         ]
     return periodic
@@ -85,13 +94,17 @@ def make_phases(config: ConfigDict) -> Phases | None:
 
 
 def imitate(
-    game: Game, optimizers: Optimizers, config: ConfigDict, axis_name: str | None
+    game: Game,
+    optimizers: Optimizers,
+    config: ConfigDict,
+    axis_name: str | None,
+    speeds: Array | None = None,
 ) -> Update:
     """Makes the update in which students learn the greedy messages of a teacher (Chaabouni et al.
     2022, section 2.3): of `num_students + 1` speakers drawn, the teacher has the best (or worst)
     average accuracy, or is any; with one speaker it imitates itself.
 
-    The students use their own optimisers; listeners and EMA targets stay.
+    The students use their own optimisers, at their own speeds; listeners and EMA targets stay.
     """
     optimizer = optimizers.speaker
     assert optimizer is not None  # Checked with the config.
@@ -112,11 +125,12 @@ def imitate(
         students = drawn if total == 1 else others
         message = game.say_greedy(teacher.agent, batch)
 
-        def learn(student: Learner) -> tuple[Learner, Array]:
-            return _learn_message(game, optimizer, student, message, step, batch, axis_name)
+        def learn(one: tuple[Learner, Array | None]) -> tuple[Learner, Array]:
+            student, speed = one
+            return _learn_message(game, optimizer, student, message, step, batch, axis_name, speed)
 
         # One after the other: students are few, and their agents may be large.
-        learned, values = _one_by_one(game, learn, take(speakers, students))
+        learned, values = _one_by_one(game, learn, take((speakers, speeds), students))
         speakers = put(speakers, students, learned)
         return population._replace(speakers=speakers), {'imitation_loss': values.mean()}
 
@@ -179,7 +193,9 @@ def succeed(game: Game, optimizers: Optimizers) -> Update:
     return update
 
 
-def transmit(game: Game, optimizers: Optimizers, axis_name: str | None) -> Update:
+def transmit(
+    game: Game, optimizers: Optimizers, axis_name: str | None, speeds: Array | None = None
+) -> Update:
     """Makes the update in which each speaker learns the greedy messages of its teacher, which
     lies in the place of its EMA target."""
     optimizer = optimizers.speaker
@@ -191,12 +207,13 @@ def transmit(game: Game, optimizers: Optimizers, axis_name: str | None) -> Updat
         del key
         batch = game.look(population.shared.agent, batch)
 
-        def learn(pair: tuple[Learner, Tree]) -> tuple[Learner, Array]:
-            student, teacher = pair
+        def learn(pair: tuple[Learner, Tree, Array | None]) -> tuple[Learner, Array]:
+            student, teacher, speed = pair
             message = game.say_greedy(Agent(teacher, student.agent.state), batch)
-            return _learn_message(game, optimizer, student, message, step, batch, axis_name)
+            return _learn_message(game, optimizer, student, message, step, batch, axis_name, speed)
 
-        speakers, values = _one_by_one(game, learn, (population.speakers, population.targets))
+        both = (population.speakers, population.targets, speeds)
+        speakers, values = _one_by_one(game, learn, both)
         return population._replace(speakers=speakers), {'transmission_loss': values.mean()}
 
     return update
@@ -226,6 +243,7 @@ def _learn_message(
     step: Array,
     batch: Batch,
     axis_name: str | None,
+    speed: Array | None,
 ) -> tuple[Learner, Array]:
     """One supervised update of a speaker; its training accuracy stays. Returns the loss besides."""
 
@@ -236,6 +254,6 @@ def _learn_message(
 
     value, grads = jax.value_and_grad(loss)(student.agent.params)
     value, grads = sum_over_devices((value, grads), axis_name)
-    results = Results(grads, student.agent.state, student.accuracy, jnp.array(True))
+    results = Results(grads, student.agent.state, student.accuracy, jnp.array(True), speed)
     learned = updates.learn(optimizer, student, results, step)
     return learned._replace(accuracy=student.accuracy), value

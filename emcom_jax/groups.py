@@ -150,14 +150,28 @@ def make_communicate(
 
 
 def make_periodic(
-    games: Games, optimizers: Optimizers, config: ConfigDict, axis_name: str | None
+    games: Games,
+    optimizers: Optimizers,
+    config: ConfigDict,
+    axis_name: str | None,
+    plan: Meetings | Plan | None = None,
 ) -> list[Periodic]:
     """Makes what `dynamics.make_periodic` makes, of each group by itself.
 
+    plan: of which the speeds of speakers are read; None: all are 1.
+
     The scalars are means over the groups of speakers.
     """
+
+    def speeds(g: int, h: int) -> Array | None:
+        if plan is None:
+            return None
+        rules = plan if isinstance(plan, Meetings) else plan.meetings[g][h]
+        speed = rules.paces[0].speed
+        return None if speed is None else jnp.asarray(speed)
+
     each = [
-        dynamics.make_periodic(games[g][h], optimizers, config, axis_name)
+        dynamics.make_periodic(games[g][h], optimizers, config, axis_name, speeds(g, h))
         for g, h in _diagonal(games)
     ]
     if len(each) == 1:

@@ -28,6 +28,12 @@ def after_every(count: int) -> When:
     return lambda step: (step + 1) % count == 0
 
 
+def in_step_after(count: int) -> When:
+    """Says that an update is due in the step that follows every `count` steps: in between, what
+    these have left can be evaluated."""
+    return lambda step: (step > 0) & (step % count == 0)
+
+
 class Steps(NamedTuple):
     """What `make_steps` makes.
 

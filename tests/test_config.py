@@ -174,6 +174,8 @@ REFUSED = [
     ({'updates.imitate.teacher': 'first'}, 'best, worst, random'),
     ({'updates.imitate.every': 5, 'updates.imitate.num_students': 2}, 'there are 1 speakers'),
     ({'updates.reset.who': 'both'}, 'speaker, listener, pair, all'),
+    ({'updates.reset.every': 100}, 'never comes: .* less than training_steps=100'),
+    ({'updates.generations.every': 4400}, 'never comes: .* less than training_steps=100'),
     ({'updates.generations.transmit_steps': -1}, 'not be negative'),
     ({'updates.generations.listen_steps': 5}, 'no effect without'),
     (

@@ -17,7 +17,7 @@ from emcom_jax.data.batches import look_at
 from emcom_jax.evaluation.dialogues import tamperings
 from emcom_jax.evaluation.evaluator import Evaluator
 from emcom_jax.evaluation.interventions import Interventions
-from emcom_jax.games import GAMES
+from emcom_jax.games import GAMES, dialogue
 from emcom_jax.losses import dialogue as equations
 from emcom_jax.types import Agent, Learner, Message, Population
 
@@ -397,6 +397,36 @@ def test_noise_flips_bits_on_their_way(society):
     _, _, same = converse(society, 0, 0, flipped)
     np.testing.assert_allclose(after.choices[:, 0], same.choices[:, 0], rtol=1e-5)
     assert np.abs(before.choices - after.choices)[:, 0, :3].max() > 0.01
+
+
+def test_shuffled_dialogues_are_those_of_others_in_training_and_in_evaluation(society, seen):
+    plain, mixed = (game_of(PATHWISE | {'channel.shuffled': mixes}) for mixes in (False, True))
+    pair = drawn_pair(plain, seen)
+    size = seen.position.shape[0]
+    episodes = [game.play(pair, KEY, seen, STEP)[0] for game in (plain, mixed)]
+    first = [np.asarray(each.heard.relaxed)[:, 0] for each in episodes]
+    said = np.asarray(episodes[1].utterance.message.relaxed)[:, 0]
+    for one in range(size):  # What it hears was said, and not to it.
+        others = np.delete(said, one, axis=0)
+        assert (np.abs(others - first[1][one]).max(axis=1) < 1e-6).any()
+    voices = [game.voice(pair.speaker, seen) for game in (plain, mixed)]
+    guesses = [
+        game.converse(pair.listener, KEY, seen, voice, 0.0)[2].choices
+        for game, voice in zip((plain, mixed), voices, strict=True)
+    ]
+    told, untold = (np.asarray(each)[:, 0] for each in guesses)
+    np.testing.assert_allclose(np.sort(told, axis=0), np.sort(untold, axis=0), rtol=1e-5)
+    assert np.abs(told - untold).max() > 1e-3
+
+
+@pytest.mark.parametrize('size', [2, 3, 8])
+def test_who_hears_whom_is_one_circle(size):
+    other = np.asarray(dialogue._others(KEY, size))
+    passed, at = [], 0
+    for _ in range(size):
+        passed.append(at)
+        at = int(other[at])
+    assert sorted(passed) == list(range(size)) and at == 0
 
 
 def test_tampering_does_what_it_says(society):

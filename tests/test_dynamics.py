@@ -61,6 +61,24 @@ def test_students_come_closer(optimizers, skilled, weighted):
     assert (np.diff(values) < 0).all()
 
 
+def test_imitation_and_transmission_know_the_speed_of_speakers(optimizers, skilled, weighted):
+    speeds = jnp.array([0.0, 0.5, 1.0, 1.0, 0.0])
+    config = tiny_config({'updates.imitate.num_students': 4}).updates.imitate
+    own = skilled.speakers.agent.params['w']
+    taught = skilled._replace(targets={'w': jnp.roll(own, 1, axis=0)})
+
+    def moved(make, *arguments):
+        update = jax.jit(make(SUMS, optimizers, *arguments))
+        after, _ = update(KEY, jnp.array(0), taught, weighted)
+        return np.asarray(after.speakers.agent.params['w'] - own)
+
+    for make, arguments in ((dynamics.imitate, (config, None)), (dynamics.transmit, (None,))):
+        whole = moved(make, *arguments)
+        assert np.abs(whole).max(axis=1)[:2].min() > 1e-3
+        paced = moved(make, *arguments, speeds)
+        np.testing.assert_allclose(paced, speeds[:, None] * whole, rtol=1e-4, atol=1e-6)
+
+
 def test_a_single_speaker_imitates_itself(optimizers, batch):
     alone = init_population(SUMS, optimizers, KEY, batch, 1, 1)
     after, scalars = imitation(optimizers)(KEY, jnp.array(0), alone, batch)
@@ -143,11 +161,18 @@ def test_updates_that_have_a_period_come_in_their_order(optimizers):
         return next(step for step in range(100) if due(step)) + 1
 
     assert periods() == []
-    assert periods(**{'reset.every': 5}) == [5]
-    assert periods(**{'imitate.every': 3, 'reset.every': 5}) == [3, 5]
+    assert periods(**{'reset.every': 5}) == [6]
+    assert periods(**{'imitate.every': 3, 'reset.every': 5}) == [3, 6]
     # Of generations: that which succeeds, the first and the last that transmits.
     made = {'generations.every': 10, 'generations.transmit_steps': 3, 'reset.every': 5}
-    assert periods(**made) == [5, 11, 12, 14]
+    assert periods(**made) == [6, 11, 12, 14]
+
+
+def test_who_is_fresh_has_played_before_a_validation_and_before_the_end(optimizers):
+    config = tiny_config({'updates.reset.every': 5, 'training_steps': 20})
+    (reset,) = dynamics.make_periodic(SUMS, optimizers, config.updates, None)
+    # What is evaluated after n steps was left by step n - 1.
+    assert [step for step in range(20) if reset.due(step)] == [5, 10, 15]
 
 
 # --- generations ----------------------------------------------------------------------------------

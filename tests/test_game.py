@@ -379,6 +379,35 @@ def test_an_impatient_listener_guesses_after_each_symbol(task, batch):
     )
 
 
+@pytest.mark.parametrize('reward', ['success', 'log_likelihood'])
+def test_the_speaker_of_an_impatient_listener_is_rewarded_for_all_its_guesses(reward, batch):
+    game = tiny_game(
+        TASKS['classification']
+        | {
+            'listener.impatient': True,
+            'channel.variable_length': True,
+            'loss.speaker.kl': 0.0,
+            'loss.speaker.reward': reward,
+            'loss.speaker.baseline': False,
+        }
+    )
+    episode = jax.jit(lambda pair: game.play(pair, KEY, batch, STEP)[0])(drawn_pair(game, batch))
+    mask = episode.heard.mask
+    found = []
+    for t in range(LENGTH):
+        guess = jax.tree.map(lambda leaf, t=t: leaf[t], episode.guess.early)
+        outcome = game._judge(guess._replace(candidates=episode.guess.candidates), batch, KEY, None)
+        found.append(outcome.correct if reward == 'success' else -outcome.loss)
+    earned = (np.stack(found, axis=1) * mask).sum(1) / mask.sum(1)
+    message = episode.utterance.message
+    log_prob = losses.said(episode.utterance.log_policy, message.symbols)
+    expected = losses.reinforce(log_prob, earned, None, mask)
+    value = game.terms(episode, KEY, batch, None)['policy_loss'].value
+    np.testing.assert_allclose(value, expected, rtol=1e-4)
+    assert len(set(mask.sum(1).tolist())) > 1 and np.ptp(earned) > 0
+    assert np.abs(earned - found[-1]).max() > 0.1
+
+
 def test_an_impatient_listener_learns_nothing_after_the_end(batch):
     game = tiny_game({'listener.impatient': True, 'channel.variable_length': True})
     pair = drawn_pair(game, batch)

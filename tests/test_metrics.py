@@ -254,6 +254,21 @@ def test_symbol_zero_is_no_word():
         metrics.bag_of_symbols_disentanglement(ended, attributes, 7)
 
 
+def test_symbol_zero_is_a_word_where_it_ends_no_message():
+    attributes = all_combinations(2, 3)
+    alike = np.where(attributes[:, 0] == attributes[:, 1], 0, 7)  # Tells nothing of one of them.
+    words = np.stack([attributes[:, 0] + 1, attributes[:, 1] + 4, alike], axis=1)[None]
+    record = make_record(kind='symbols')._replace(
+        messages=words, lengths=np.full((1, 9), 3), labels={'attributes': attributes}, vocab_size=8
+    )
+    found = [
+        metrics.METRICS['disentanglement'].function(record._replace(variable_length=ends))
+        for ends in (False, True)
+    ]
+    bosdis = [values['bag_of_symbols_disentanglement'] for values in found]
+    np.testing.assert_allclose(bosdis, [6 / 8, 6 / 7])
+
+
 # --- information ----------------------------------------------------------------------------------
 
 

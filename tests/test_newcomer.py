@@ -14,8 +14,10 @@ from configs import newcomer as recipe
 from emcom_jax import updates
 from emcom_jax.checks import check
 from emcom_jax.experiments.newcomer import Newcomer
+from emcom_jax.games import is_frozen
 from emcom_jax.metrics.learning import first_step_at
 from emcom_jax.population import Optimizers, init_population, make_meetings
+from emcom_jax.runtime.run_directory import RunDirectory
 
 KEY = jax.random.key(0)
 OTHER = {'listener': 'speaker', 'speaker': 'listener'}
@@ -195,6 +197,23 @@ def test_newcomers_may_be_of_another_architecture(source_run):
     assert join(source_run, **{'listener.core': 'lstm'}).listener.core == 'lstm'
     config = join(source_run, 'speaker', **{'speaker.core': 'lstm'})
     assert (config.speaker.core, config.listener.core) == ('lstm', 'gru')
+
+
+@pytest.mark.parametrize('structure', ['mixing', 'partitioned'])
+@pytest.mark.parametrize('role', ['listener', 'speaker'])
+def test_residents_play_as_newcomers_and_residents_do(source_run, role, structure):
+    there = json.loads((source_run / 'config.json').read_text())
+    there['population'] |= {'structure': structure, 'num_listeners': 4}
+    (source_run / 'config.json').write_text(json.dumps(there))
+    config = join(source_run, **{'newcomer.role': role})
+    experiment = Newcomer.__new__(Newcomer)
+    experiment._config = config
+    residents = experiment._of_residents(RunDirectory(source_run).load_config())
+    check(residents, tiny_source(), None)
+    for one in ('speaker', 'listener'):
+        assert is_frozen(residents, one) == is_frozen(config, one) == (one != role)
+    assert residents.population.num_speakers == residents.population.num_listeners == 4
+    assert residents.loss.speaker.kl == 0
 
 
 # --- what they paid -------------------------------------------------------------------------------

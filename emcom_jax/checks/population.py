@@ -91,6 +91,10 @@ def _check_paces(config: ConfigDict) -> None:
 
 def check_updates(config: ConfigDict) -> None:
     """The group `updates`, and the EMA targets."""
+    for name in ('imitate', 'reset', 'generations'):
+        every, steps = config.updates[name].every, config.training_steps
+        sentence = f'never comes: it must be less than training_steps={steps}'
+        require(config, f'updates.{name}.every', every is None or every < steps, sentence)
     imitate = config.updates.imitate
     teachers = ('best', 'worst', 'random')
     require(config, 'updates.imitate.teacher', imitate.teacher in teachers, one_of(*teachers))

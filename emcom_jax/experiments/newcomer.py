@@ -27,7 +27,8 @@ class Newcomer(EaseOfLearning):
     all residents of the other role, of whom it meets one in each step. Only they learn.
 
     Their accuracy is set beside that of the residents in games of the same kind, between pairs that
-    met in their own run: messages drawn, noise and candidates as in training.
+    met in their own run: noise and candidates as in training; newcomers who speak draw their
+    messages, and so do the residents then, while beside newcomers who listen both hear greedy ones.
     """
 
     _own_listeners = False
@@ -87,27 +88,40 @@ class Newcomer(EaseOfLearning):
     def _start_from(self, members: Members, run_dir: str) -> Members:
         """The residents of the other role; newcomers are fresh."""
         assert isinstance(members, Population)  # No groups: see `_following`.
-        config = ConfigDict(self._config.to_dict())
         source = RunDirectory(run_dir).load_config()
-        config.update_from_flattened_dict(FROZEN_SPEAKERS)
-        for group in ('speaker', 'listener', 'population'):
-            config[group] = source[group]
-        setting = Setting(config, self._setting.source)
+        setting = Setting(self._of_residents(source), self._setting.source)
         agents = self._read_agents(run_dir, setting.shapes())
         if 'shared' in agents:
             members = members._replace(shared=members.shared._replace(agent=agents['shared']))
-        self._reached = self._play(setting, agents, members.shared)
+        meetings = population.make_meetings(source.population)
+        self._reached = self._play(setting, meetings, agents, members.shared)
         role = 'speakers' if self._config.newcomer.role == 'listener' else 'listeners'
         frozen = getattr(members, role)._replace(agent=agents[role])
         return members._replace(**{role: frozen})
 
-    def _play(self, setting: Setting, agents: dict[str, Agent], shared: Learner) -> np.ndarray:
+    def _of_residents(self, source: ConfigDict) -> ConfigDict:
+        """The config by which the residents of a run play as newcomers and residents do here."""
+        config = ConfigDict(self._config.to_dict())
+        for group in ('speaker', 'listener', 'population'):
+            config[group] = ConfigDict(source[group].to_dict())
+        config.loss.speaker.kl = 0.0  # Nobody learns, so there are no targets.
+        if config.newcomer.role == 'speaker':
+            config.population.update(structure='mixing', listener_learns=())
+        return config
+
+    def _play(
+        self,
+        setting: Setting,
+        meetings: population.Meetings,
+        agents: dict[str, Agent],
+        shared: Learner,
+    ) -> np.ndarray:
         """The accuracy [R] of the residents, among whom nobody learns."""
         config = setting.config
         communicate = updates.communicate(
             setting.game,
             population.Optimizers(None, None, None),
-            population.make_meetings(config.population),
+            meetings,
             'map',
             config.optimizer.target_ema,
             axis_name=None,

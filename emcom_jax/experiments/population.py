@@ -310,7 +310,9 @@ class PopulationExperiment(AbstractExperiment):
             AXIS,
             None if phases is None else (phases.speaks, phases.plays),
         )
-        periodic = groups.make_periodic(games, self._optimizers, config.updates, AXIS)
+        periodic = groups.make_periodic(
+            games, self._optimizers, config.updates, AXIS, self._meetings
+        )
         together = 1 if config.game.distractors == 'random' else config.game.together
         draw_batch = partial(
             draw_all if self._feed.streams else partial(draw, together=together),

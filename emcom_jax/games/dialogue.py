@@ -163,13 +163,7 @@ class DialogueGame:
 
         noises, carry = self._with_flips(noises, keys[2], batch.position, channel.noise)
         if channel.shuffled:
-            order = jax.random.permutation(keys[4], batch.position.shape[0])
-            straight = carry
-
-            def carry(bits: Array, flips: Any, name: str) -> Array:
-                heard = straight(bits, flips, name)
-                return heard[order] if name == 'said' else heard
-
+            carry = _shuffled(keys[4], batch.position.shape[0], carry)
         turns = self._scan(pair.listener, batch, say, answer, carry, noises)
         drawn = channels.logistic_noise(keys[3], batch.position, (channel.length,))
         goes_on = channels.choose_bits(turns.go_logits + drawn)
@@ -227,10 +221,11 @@ class DialogueGame:
     ) -> tuple[Message, Guess, Exchange]:
         noise_key, order_key = jax.random.split(key)
         noises, carry = self._with_flips({}, noise_key, batch.position, channel_noise)
+        size = batch.position.shape[0]
+        if self._channel.shuffled:
+            carry = _shuffled(jax.random.fold_in(order_key, 0), size, carry)
         if tampering is not None:
-            size = batch.position.shape[0]
-            drawn = jax.random.permutation(order_key, size)
-            other = drawn.at[drawn].set(jnp.roll(drawn, 1))  # Of each dialogue another one.
+            other = _others(order_key, size)
             noises['tampering'] = jax.tree.map(
                 lambda x: jnp.broadcast_to(x, (size, *x.shape)), tampering
             )
@@ -361,6 +356,26 @@ class DialogueGame:
 
     def _silence(self, batch: Batch) -> Array:
         return jnp.zeros((batch.position.shape[0], self._channel.vocab_size))
+
+
+def _others(key: Key, size: int) -> Array:
+    """For each of some dialogues another one, int [size]. All are one circle: what is told to a
+    wrong listener does not come back in its answers before all others have passed it on."""
+    drawn = jax.random.permutation(key, size)
+    return drawn.at[drawn].set(jnp.roll(drawn, 1))
+
+
+def _shuffled(
+    key: Key, size: int, carry: Callable[[Array, Any, str], Array]
+) -> Callable[[Array, Any, str], Array]:
+    """Lets listeners hear what is said in another of the dialogues of a batch; see `_scan`."""
+    other = _others(key, size)
+
+    def carry_elsewhere(bits: Array, noise: Any, name: str) -> Array:
+        heard = carry(bits, noise, name)
+        return heard[other] if name == 'said' else heard
+
+    return carry_elsewhere
 
 
 def _vectors(config: ConfigDict, words: descriptions.Words) -> np.ndarray | None:

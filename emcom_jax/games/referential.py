@@ -184,25 +184,24 @@ class ReferentialGame:
     ) -> dict[str, Term]:
         config = self._loss.speaker
         outcome = self._judge(episode.guess, batch, key, axis_name)
-        reward = outcome.correct if config.reward == 'success' else -outcome.loss
-        reward = jax.lax.stop_gradient(reward)
+        loss, right = outcome.loss, outcome.correct
+        if episode.guess.early is not None:
+            # Rita et al. 2020: the mean over the symbols of a message, for both agents.
+            candidates = episode.guess.candidates
+
+            def after_symbol(guess: Guess) -> losses.Outcome:
+                return self._judge(guess._replace(candidates=candidates), batch, key, axis_name)
+
+            mask = episode.heard.mask
+            loss, right = (
+                (by_symbol.T * mask).sum(1) / mask.sum(1)
+                for by_symbol in jax.vmap(after_symbol)(episode.guess.early)
+            )
+        reward = jax.lax.stop_gradient(right if config.reward == 'success' else -loss)
         cost = losses.length_cost(outcome.correct, batch.weight, config, axis_name)
         parts = self._speaker_loss.function(
             episode.utterance, episode.target_log_policy, reward, cost, config
         )
-        loss = outcome.loss
-        if episode.guess.early is not None:
-            # Rita et al. 2020: the mean over the symbols of a message.
-            candidates = episode.guess.candidates
-
-            def after_symbol(guess: Guess) -> Array:
-                return self._judge(
-                    guess._replace(candidates=candidates), batch, key, axis_name
-                ).loss
-
-            by_symbol = jax.vmap(after_symbol)(episode.guess.early)
-            mask = episode.heard.mask
-            loss = (by_symbol.T * mask).sum(1) / mask.sum(1)
         parts['listener_loss'] = (loss, 1.0)
         parts['accuracy'] = (outcome.correct, 0.0)
         length = channels.message_length(episode.utterance.message)

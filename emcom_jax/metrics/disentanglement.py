@@ -58,13 +58,16 @@ def bag_of_symbols_disentanglement(
 
 
 def disentanglement_of(record: EvalRecord) -> dict[str, float]:
-    """Both disentanglements where attributes are known, means over speakers; else nothing."""
+    """Both disentanglements where attributes are known, means over speakers; else nothing.
+
+    Where all messages have one length, symbol 0 ends none, and counts as any other."""
     if 'attributes' not in record.labels:
         return {}
-    attributes = record.labels['attributes']
+    attributes, first = record.labels['attributes'], int(not record.variable_length)
     posdis = [positional_disentanglement(m, attributes) for m in record.messages]
     bosdis = [
-        bag_of_symbols_disentanglement(m, attributes, record.vocab_size) for m in record.messages
+        bag_of_symbols_disentanglement(m + first, attributes, record.vocab_size + first)
+        for m in record.messages
     ]
     return {
         'positional_disentanglement': float(np.mean(posdis)),
