@@ -58,6 +58,7 @@ def conclude(root: Path) -> tuple[Figure, str]:
         claim.dots(ax, dict(zip(labels, groups, strict=True)), name)
         ax.set_xlabel('candidates in training', fontsize=8)
     general = np.concatenate(values['generalisation'])
+    row = np.repeat(np.arange(len(DISTRACTORS)), len(values['generalisation'][0]))
     related = {}
     for ax, name in zip(panels[3:], ('ease of learning', 'topographic similarity'), strict=True):
         for place, groups in enumerate(zip(values[name], values['generalisation'], strict=True)):
@@ -66,8 +67,8 @@ def conclude(root: Path) -> tuple[Figure, str]:
         claim.style(ax, 'generalisation')
         related[name] = [
             claim.correlation(np.concatenate(values[name]), general),
-            # Within a number of candidates, ranks taken apart: not only the condition's doing.
-            claim.correlation(_centred(values[name]), _centred(values['generalisation'])),
+            # Among languages of one number of candidates: not only the condition's doing.
+            claim.correlation(np.concatenate(values[name]), general, row),
         ]
     panels[3].legend(fontsize=7, frameon=False, title='candidates', title_fontsize=7)
     head = ['distractors', f'generalisation ({METRIC}, test)', 'ease of learning (area)', 'topsim']
@@ -76,15 +77,11 @@ def conclude(root: Path) -> tuple[Figure, str]:
         [
             'Spearman correlation with generalisation',
             'all languages',
-            'less the mean of each group',
+            'mean of those within each row',
         ],
         [[name, *both] for name, both in related.items()],
     )
     return figure, text
-
-
-def _centred(groups: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate([group - group.mean() for group in groups])
 
 
 CLAIM = claim.Claim(runs, conclude)

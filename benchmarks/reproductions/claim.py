@@ -62,18 +62,34 @@ def difference(one: np.ndarray, other: np.ndarray) -> str:
     return mean(one - other)
 
 
-def correlation(x: np.ndarray, y: np.ndarray, seed: int = 0) -> str:
-    """Spearman's rho of [n] and [n], bootstrap interval, and the p-value of a permutation test."""
+def correlation(
+    x: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None, seed: int = 0
+) -> str:
+    """Spearman's rho of [n] and [n], bootstrap interval, and the p-value of a permutation test.
+
+    groups: int [n]. If given, rho is the mean of those of the groups, and what is resampled and
+      permuted stays in its group: what groups have in common then counts for nothing.
+    """
     rng = np.random.default_rng(seed)
+    groups = np.zeros(len(x), int) if groups is None else groups
+    members = [np.flatnonzero(groups == one) for one in np.unique(groups)]
 
-    def rho(rows: np.ndarray) -> float:
-        return stats.spearmanr(x[rows], y[rows]).statistic
+    def rho(first: list[np.ndarray], second: list[np.ndarray]) -> float:
+        pairs = [(x[a], y[b]) for a, b in zip(first, second, strict=True)]
+        if not all(np.ptp(each) for pair in pairs for each in pair):
+            return np.nan  # One language, drawn again and again.
+        return float(np.mean([stats.spearmanr(*pair).statistic for pair in pairs]))
 
-    whole = np.arange(len(x))
-    observed = rho(whole)
-    resampled = [rho(rng.choice(whole, len(whole))) for _ in range(2000)]
+    def drawn(draw: Callable[[np.ndarray], np.ndarray]) -> list[np.ndarray]:
+        return [draw(rows) for rows in members]
+
+    observed = rho(members, members)
+    resampled = []
+    for _ in range(2000):
+        rows = drawn(lambda rows: rng.choice(rows, len(rows)))
+        resampled.append(rho(rows, rows))
     low, high = np.nanquantile(resampled, (0.025, 0.975))
-    permuted = np.array([stats.spearmanr(x, rng.permutation(y)).statistic for _ in range(9999)])
+    permuted = np.array([rho(members, drawn(rng.permutation)) for _ in range(9999)])
     p = (1 + np.sum(np.abs(permuted) >= abs(observed))) / 10_000
     return f'{observed:.2f} [{low:.2f}, {high:.2f}], p = {p:.4f}'
 

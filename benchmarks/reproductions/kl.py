@@ -43,11 +43,13 @@ def conclude(root: Path) -> tuple[Figure, str]:
         for rate in RATES:
             ax = panels[place]
             place += 1
+            plain = np.zeros(0)
             for color, name in zip(COLORS, REGULARISERS, strict=False):
                 steps, curves = _curves(_run(root, count, rate, name), f'accuracy@{count}')
                 ax.plot(steps, curves, color=color, alpha=0.35, linewidth=0.8)
                 ax.plot(steps, curves.mean(1), color=color, label=name)
                 final = curves[-1]
+                plain = final if name == 'none' else plain
                 fall = (np.maximum.accumulate(curves) - curves).max(0)
                 lines.append(
                     [
@@ -55,6 +57,7 @@ def conclude(root: Path) -> tuple[Figure, str]:
                         rate,
                         name,
                         claim.mean(final),
+                        '' if name == 'none' else claim.difference(final, plain),
                         f'{final.std(ddof=1):.3f}',
                         f'{fall.mean():.3f}, {fall.max():.3f}',
                     ]
@@ -63,8 +66,8 @@ def conclude(root: Path) -> tuple[Figure, str]:
             ax.set_ylim(0, 1.02)
     panels[0].legend(fontsize=8, frameon=False)
     panels[0].set_ylabel('validation accuracy', fontsize=8)
-    head = ['candidates', 'rate', 'regulariser', 'final accuracy', 's.d.', 'fall: mean, largest']
-    return figure, claim.table(head, lines)
+    head = ['candidates', 'rate', 'regulariser', 'final accuracy', 'less none', 's.d.']
+    return figure, claim.table([*head, 'fall: mean, largest'], lines)
 
 
 def _run(root: Path, count: int, rate: str, name: str) -> Path:
