@@ -223,6 +223,14 @@ def test_the_page_says_whether_the_message_is_used(run_dir):
     assert signals['causal influence, bits'] == '2.500'
     expected = compute(make_record(), ['positive_signalling'])['positive_signalling_class_p']
     assert signals['positive signalling class p'] == f'{expected:.3f}'
+    for kind in ('bits', 'continuous', 'drawings'):
+        records.save(make_record(kind), run_dir / 'records' / 'test.npz')
+        signals = dict(Page(make_report(run_dir)).tables['signals'])
+        expected = compute(make_record(kind), ['speaker_consistency'])
+        consistency = expected['speaker_consistency_class_of_positions']
+        assert signals['speaker consistency class of positions'] == f'{consistency:.3f}'
+        assert 'positive signalling class p' in signals
+    records.save(make_record(), run_dir / 'records' / 'test.npz')
     # They are stated there alone.
     assert not {row[0] for row in tables['results']} & set(INTERVENTIONS)
     assert len(tables['results']) == 6

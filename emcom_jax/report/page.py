@@ -314,7 +314,7 @@ def _noise(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _usage(found: Mapping[str, Any], record: EvalRecord | None) -> dict[str, Any]:
     """What interventions did: 'rows' of (what was heard, accuracy, its drop, change of the guess),
-    and 'signals' of (name, text): the causal influence, and what messages of symbols signal."""
+    and 'signals' of (name, text): the causal influence, and what messages signal."""
 
     def cell(name: str | None) -> str:
         return '' if name is None else estimates.text(found, name)
@@ -326,7 +326,7 @@ def _usage(found: Mapping[str, Any], record: EvalRecord | None) -> dict[str, Any
         for label, name, change in made
     ]
     signals = [('causal influence, bits', cell('causal_influence'))]
-    if record is not None and record.kind == 'symbols':
+    if record is not None:
         values = compute(record, ('speaker_consistency', 'positive_signalling'))
         signals += [(name.replace('_', ' '), estimates.text(values, name)) for name in values]
     return {'rows': rows, 'signals': signals}
