@@ -285,7 +285,7 @@ def _base() -> ConfigDict:
             'every': placeholder(int),  # Steps between resets; None: never.
             'who': 'pair',  # speaker | listener | pair (of random agents) | all
         },
-        'generations': {  # Iterated learning.
+        'generations': {  # Iterated learning; best are agents of the last generation.
             'every': placeholder(int),  # Steps of a generation; None: there is only one.
             'transmit_steps': 0,  # Of these, speakers learn from those before them in so many ...
             'listen_steps': 0,  # ... and only listeners learn in the next; then all do.

@@ -138,6 +138,8 @@ def check_updates(config: ConfigDict) -> None:
         sentence = 'has no effect without updates.generations.every: set it'
         require(config, f'updates.generations.{name}', used, sentence)
     if generations.every is not None:
+        sentence = 'must be unset with updates.generations.every: pupils would lose their teachers'
+        require(config, 'updates.reset.every', reset.every is None, sentence)
         before = 1 + sum(generations[name] for name in phases)
         sentence = f'must be more than {before}: one step, its transmit_steps and its listen_steps'
         require(config, 'updates.generations.every', generations.every > before, sentence)
