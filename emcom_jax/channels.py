@@ -212,8 +212,22 @@ def silence(message: Message, variable_length: bool) -> Message:
     return make_message(symbols, relaxed, variable_length)
 
 
-def shuffle(key: Key, message: Message) -> Message:
+def shuffle(key: Key, message: Message, picks: bool) -> Message:
     """Returns the messages in another order of the batch: a control, from which nothing is learnt
-    about the referents."""
-    order = jax.random.permutation(key, message.symbols.shape[0])
+    about the referents.
+
+    picks: whether listeners pick a referent among candidates. Then any order may come: with 1 of B
+        who hears its own message, and others misled by those of their distractors, accuracy is
+        exactly at chance. Else nobody hears its own, which would be above chance by as much.
+    """
+    size = message.symbols.shape[0]
+    order = jax.random.permutation(key, size) if picks else others(key, size)
     return jax.tree.map(lambda leaf: leaf[order], message)
+
+
+def others(key: Key, size: int) -> Array:
+    """For each of some messages or dialogues another one, int [size]. All are one circle: what is
+    told to a wrong listener does not come back in its answers before all others have passed it
+    on."""
+    drawn = jax.random.permutation(key, size)
+    return drawn.at[drawn].set(jnp.roll(drawn, 1))

@@ -167,7 +167,8 @@ def _base() -> ConfigDict:
         # (class, object, ...) that hard distractors share with the target, or one_of_each class ...
         'distractors': 'random',
         'together': 8,  # ... so many of whom come together.
-        'shared_trunk': True,  # One trunk for all agents, the speakers' ...
+        # One trunk for all agents, the speakers'; it learns from all games, whoever else does ...
+        'shared_trunk': True,
         'shared_projection': True,  # ... sketching: and one projection of what it sees ...
         'latent_size': 64,  # ... to so many features.
     }
@@ -284,7 +285,7 @@ def _base() -> ConfigDict:
             'every': placeholder(int),  # Steps between resets; None: never.
             'who': 'pair',  # speaker | listener | pair (of random agents) | all
         },
-        'generations': {  # Iterated learning.
+        'generations': {  # Iterated learning; best are agents of the last generation.
             'every': placeholder(int),  # Steps of a generation; None: there is only one.
             'transmit_steps': 0,  # Of these, speakers learn from those before them in so many ...
             'listen_steps': 0,  # ... and only listeners learn in the next; then all do.

@@ -93,6 +93,11 @@ def make_phases(config: ConfigDict) -> Phases | None:
     )
 
 
+def last_generation(config: ConfigDict, training_steps: int) -> int:
+    """The number of steps before the last generation of `updates.generations`; 0 without them."""
+    return 0 if config.every is None else (training_steps - 1) // config.every * config.every
+
+
 def imitate(
     game: Game,
     optimizers: Optimizers,
@@ -116,7 +121,9 @@ def imitate(
         batch = game.look(population.shared.agent, batch)
         total = speakers.updates.shape[0]
         drawn = jax.random.permutation(key, total)[: config.num_students + 1]
-        skill = jnp.nan_to_num(speakers.accuracy[drawn])  # Who never played knows nothing.
+        # Who never played teaches only where nobody drawn did.
+        unknown = {'best': -jnp.inf, 'worst': jnp.inf, 'random': 0.0}[config.teacher]
+        skill = jnp.nan_to_num(speakers.accuracy[drawn], nan=unknown)
         rank = {'best': jnp.argmax(skill), 'worst': jnp.argmin(skill), 'random': jnp.array(0)}
         first = rank[config.teacher]
         teacher = take(speakers, drawn[first])

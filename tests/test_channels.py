@@ -324,7 +324,7 @@ def test_every_element_is_equally_likely_at_every_place():
 def test_shuffled_messages_are_those_of_other_referents():
     symbols = jnp.arange(24).reshape(8, 3) % 7
     message = channels.make_message(symbols, jax.nn.one_hot(symbols, 7), True)
-    shuffled = channels.shuffle(jax.random.key(1), message)
+    shuffled = channels.shuffle(jax.random.key(1), message, picks=True)
     told, untold = (jax.tree.leaves(each) for each in (shuffled, message))
     rows = [[leaf[i] for leaf in told] for i in range(8)]
     order = [
@@ -332,3 +332,17 @@ def test_shuffled_messages_are_those_of_other_referents():
         for row in rows
     ]
     assert len(set(order)) >= 5 and order != sorted(order)  # Some messages are alike.
+
+
+def test_of_those_who_pick_one_in_b_hears_its_own_message_and_of_others_nobody():
+    rows = jnp.arange(8)[:, None]
+    message = channels.make_message(rows, None, variable_length=False)
+
+    def own(picks):
+        keys = jax.random.split(jax.random.key(0), 2000)
+        heard = jax.vmap(lambda key: channels.shuffle(key, message, picks).symbols)(keys)
+        return np.asarray(heard == rows[None])
+
+    share = own(True).mean()
+    assert abs(share - 1 / 8) < 4 * np.sqrt(1 / 8 / own(True).size)
+    assert not own(False).any()

@@ -182,6 +182,10 @@ REFUSED = [
         {'updates.generations.transmit_steps': 5, 'updates.generations.every': 5},
         'more than 6: one step',
     ),
+    (
+        {'updates.generations.every': 20, 'updates.reset.every': 5},
+        'unset with updates.generations.every',
+    ),
     ({'population.structure': 'islands'}, 'mixing, partitioned, isolated'),
     ({'population.num_speakers': 2, 'population.structure': 'isolated'}, 'as many listeners'),
     ({'population.structure': 'isolated', 'population.graph': ((0, 0),)}, 'which sets it'),

@@ -418,6 +418,24 @@ def test_runs_must_be_there_once_and_with_the_same_referents(runs, tmp_path):
             gather([runs[0], elsewhere], 'test')
 
 
+def test_runs_that_began_as_the_same_agents_are_no_strangers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    a, alone = (make_run(tmp_path / name, checkpoint=False) for name in ('a', 'alone'))
+
+    def started(name, from_run):
+        return make_run(tmp_path / name, {'from_run': from_run}, checkpoint=False)
+
+    child, link = started('child', 'a'), tmp_path / 'link'
+    link.symlink_to(a)
+    twin, grandchild = started('twin', str(link)), started('grandchild', f'{child}/../child')
+    for one, two in ((a, child), (grandchild, a), (child, twin), (twin, grandchild)):
+        with pytest.raises(ValueError, match=f'^agents of {one} and {two} are no stranger.*from_r'):
+            gather([alone, one, two], 'test')
+    stray = started('stray', 'gone')  # Whose origin is not there any more.
+    with pytest.raises(ValueError, match='holds no checkpoint'):  # All that is missing.
+        gather([alone, child, stray], 'test')
+
+
 def test_other_data_are_seen_as_ones_own(tmp_path):
     run = make_run(tmp_path / 'a')
     own, other = (gather([run], 'test', name).groups[0].bank for name in (None, 'other'))

@@ -11,13 +11,14 @@ import pytest
 from conftest import BATCH, drawn_pair, tiny_config, tiny_source
 from ml_collections import ConfigDict
 
+from emcom_jax import channels
 from emcom_jax.agents.dialogue import halves
 from emcom_jax.checks import check
 from emcom_jax.data.batches import look_at
 from emcom_jax.evaluation.dialogues import tamperings
 from emcom_jax.evaluation.evaluator import Evaluator
 from emcom_jax.evaluation.interventions import Interventions
-from emcom_jax.games import GAMES, dialogue
+from emcom_jax.games import GAMES
 from emcom_jax.losses import dialogue as equations
 from emcom_jax.types import Agent, Learner, Message, Population
 
@@ -421,7 +422,7 @@ def test_shuffled_dialogues_are_those_of_others_in_training_and_in_evaluation(so
 
 @pytest.mark.parametrize('size', [2, 3, 8])
 def test_who_hears_whom_is_one_circle(size):
-    other = np.asarray(dialogue._others(KEY, size))
+    other = np.asarray(channels.others(KEY, size))
     passed, at = [], 0
     for _ in range(size):
         passed.append(at)

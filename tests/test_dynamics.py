@@ -9,6 +9,7 @@ from conftest import BATCH, SUMS, TARGET_EMA, changed, tiny_config
 
 from emcom_jax import dynamics, steps, updates
 from emcom_jax.data.batches import draw
+from emcom_jax.experiments.validation import Validation
 from emcom_jax.population import init_population, make_meetings
 
 KEY = jax.random.key(0)
@@ -50,6 +51,19 @@ def test_students_are_the_drawn_who_do_not_teach(teacher, choose, optimizers, sk
         errors = np.mean([(words[:, one] - words[:, teaches]) ** 2 for one in students], axis=0)
         loss = errors @ weighted.weight / weighted.weight.sum()
         np.testing.assert_allclose(scalars['imitation_loss'], loss, rtol=1e-5)
+
+
+@pytest.mark.parametrize(('teacher', 'place'), [('best', np.nanargmax), ('worst', np.nanargmin)])
+def test_who_never_played_teaches_nobody_who_did(teacher, place, optimizers, skilled, weighted):
+    update = jax.jit(imitation(optimizers, teacher=teacher, num_students=2))
+    # Of those who played, some have never been understood.
+    accuracy = np.array([0.0, np.nan, np.nan, 0.0, 0.5], np.float32)
+    skilled = skilled._replace(speakers=skilled.speakers._replace(accuracy=jnp.array(accuracy)))
+    for key in jax.random.split(KEY, 10):
+        drawn = np.array(jax.random.permutation(key, 5)[:3])
+        teaches = drawn[place(accuracy[drawn])]
+        after, _ = update(key, 0, skilled, weighted)
+        assert changed(skilled.speakers, after.speakers) == set(drawn.tolist()) - {int(teaches)}
 
 
 def test_students_come_closer(optimizers, skilled, weighted):
@@ -203,6 +217,28 @@ def test_a_generation_transmits_then_listens_then_plays():
     assert not any(phases(transmit_steps=0).transmits(jnp.array(step)) for step in range(25))
     assert phases(transmit_steps=0).transmitted(jnp.array(10))  # Targets are copies all the same.
     assert dynamics.make_phases(tiny_config().updates.generations) is None
+
+
+@pytest.mark.parametrize('steps', range(11, 32))
+def test_the_last_generation_is_the_last_that_succeeds(steps):
+    group = tiny_config({'updates.generations.every': 10}).updates.generations
+    of = phases()
+    succeeded = [step for step in range(steps) if of.succeeds(jnp.array(step))]
+    assert dynamics.last_generation(group, steps) == succeeded[-1]
+    assert dynamics.last_generation(tiny_config().updates.generations, steps) == 0
+
+
+def test_validations_count_from_the_last_generation_on():
+    group = tiny_config({'evaluation.patience': 2, 'evaluation.threshold': 0.9}).evaluation
+    validation = Validation(group, 100, since=10)
+    assert not any(validation.update(step, 0.95) for step in (2, 4, 6, 8, 10))
+    assert validation.best_step == -1 and not validation.stopped
+    assert validation.update(12, 0.5) and validation.best_step == 12
+    kept, prolonged = (Validation(group, 100, since) for since in (10, 20))
+    for one in (kept, prolonged):
+        one.restore(validation.snapshot())
+    assert kept.best_step == 12 and not kept.update(22, 0.4)
+    assert prolonged.best_step == -1 and prolonged.update(22, 0.4)
 
 
 @pytest.fixture(scope='module')

@@ -323,6 +323,19 @@ def test_noise_of_training_and_of_evaluation_are_apart(batch):
     assert (again.heard.symbols != said.symbols).all() and (heard.prediction != 0).any()
 
 
+@jax.disable_jit()
+@pytest.mark.parametrize('task', ['classification', 'multi_classification'])
+def test_who_names_labels_never_hears_its_own_message_if_they_are_shuffled(task, batch):
+    game = tiny_game(TASKS[task] | {'channel.shuffled': True})
+    pair = drawn_pair(game, batch)
+    digits = np.arange(BATCH, dtype=np.int32)[:, None] // VOCAB ** np.arange(LENGTH) % VOCAB
+    message = channels.make_message(jnp.array(digits), None, variable_length=False)
+    for key in jax.random.split(KEY, 3):
+        heard = game.play(pair, key, batch, STEP, message)[0].heard.symbols
+        np.testing.assert_array_equal(np.unique(heard, axis=0), np.unique(digits, axis=0))
+        assert (heard != digits).any(axis=1).all()
+
+
 # --- after training -------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from emcom_jax.metrics import arguments, references, segmentation
 GOLDEN = np.load(Path(__file__).parent / 'golden' / 'metric_vectors.npz')
 ATTRIBUTES = all_combinations(3, 4)
 OWN_SYMBOLS = ATTRIBUTES + np.array([1, 5, 9])
-LANGUAGE_METRICS = [name for name, metric in metrics.METRICS.items() if len(metric.kinds) == 1]
+LANGUAGE_METRICS = list(metrics.OF_LANGUAGE)
 
 
 def random_language(seed=0, examples=300, length=6, vocab_size=12, attributes=(4, 4, 4)):

@@ -133,3 +133,15 @@ def test_a_threshold_stops_early_and_the_run_is_finished(tmp_path: Path):
     code, output, _ = finish(command(run, 'evaluation.threshold=0.001'))
     assert code == 0
     assert 'is finished' in output and (run / 'report.html').exists()
+
+
+def test_the_best_is_of_the_last_generation(tmp_path: Path):
+    run = tmp_path / 'generations'
+    overrides = ('updates.generations.every=20', 'evaluation.threshold=0.001')
+    code, output, errors = finish(command(run, *overrides, variant=':debug'))
+    assert code == 0, errors
+    assert "optimizer.listener.schedule='cosine': over all of training, not anew" in output
+    # At step 20 the first generation ends, whatever it reaches.
+    summary = json.loads((run / 'summary.json').read_text())
+    assert summary['step'] == summary['best_step'] == 30
+    assert summary['stopped'] == 'accuracy@16 reached 0.001 at step 30'

@@ -19,7 +19,7 @@ from matplotlib.image import imread
 from emcom_jax import config as config_lib
 from emcom_jax.metrics import compute, records
 from emcom_jax.report import __main__ as command_line
-from emcom_jax.report import curves, make_report, messages, usage
+from emcom_jax.report import corpus, curves, make_report, messages, usage
 from emcom_jax.runtime.files import write_json
 from emcom_jax.runtime.run_directory import RunDirectoryError
 from emcom_jax.types import EvalRecord
@@ -223,6 +223,14 @@ def test_the_page_says_whether_the_message_is_used(run_dir):
     assert signals['causal influence, bits'] == '2.500'
     expected = compute(make_record(), ['positive_signalling'])['positive_signalling_class_p']
     assert signals['positive signalling class p'] == f'{expected:.3f}'
+    for kind in ('bits', 'continuous', 'drawings'):
+        records.save(make_record(kind), run_dir / 'records' / 'test.npz')
+        signals = dict(Page(make_report(run_dir)).tables['signals'])
+        expected = compute(make_record(kind), ['speaker_consistency'])
+        consistency = expected['speaker_consistency_class_of_positions']
+        assert signals['speaker consistency class of positions'] == f'{consistency:.3f}'
+        assert 'positive signalling class p' in signals
+    records.save(make_record(), run_dir / 'records' / 'test.npz')
     # They are stated there alone.
     assert not {row[0] for row in tables['results']} & set(INTERVENTIONS)
     assert len(tables['results']) == 6
@@ -252,9 +260,18 @@ def test_of_replicas_the_page_shows_the_standard_error_and_the_first_one(run_dir
     write_json(run_dir / 'summary.json', SUMMARY | {'test': values, 'valid': values})
     for name in NPZ:
         (run_dir / name).rename((run_dir / name).with_suffix('.0.npz'))
+    second = make_record()._replace(messages=make_record().messages[::-1])
+    records.save(second, run_dir / 'records' / 'test.1.npz')
     page = Page(make_report(run_dir))
     assert page.tables['results'][1:] == [['accuracy@4', '0.25', *2 * ['0.750 ± 0.125']]]
     assert 'There are no messages' not in page.text and 'languages' in page.tables
+    # Each replica has a corpus.
+    for path, record in (('messages.jsonl', make_record()), ('messages.1.jsonl', second)):
+        lines = (run_dir / path).read_text().splitlines()
+        assert list(map(json.loads, lines)) == corpus.said(record)
+        assert path in page.references
+    for name in ('messages_meta.1.jsonl', 'meanings.1.npy', 'metadata.1.json'):
+        assert name in page.references
 
 
 def test_the_page_stands_alone_and_links_to_files_of_the_run(run_dir):

@@ -8,6 +8,7 @@ from sklearn.metrics import adjusted_mutual_info_score
 
 from emcom_jax import metrics
 from emcom_jax.metrics import arguments
+from emcom_jax.metrics.signalling import said_at
 
 consistency, information = metrics.speaker_consistency, metrics.symbol_information
 
@@ -115,3 +116,76 @@ def test_the_sample_is_that_of_the_options():
     values = metrics.compute(record, options, options)
     each = [consistency(m[rows], record.labels['class'][rows]) for m in record.messages]
     assert values['speaker_consistency_class'] == pytest.approx(np.mean(each))
+
+
+# --- messages that are no symbols -----------------------------------------------------------------
+
+
+def telling(kind, labels, seed=0):
+    """A record of two speakers, of whose 3 x 5 numbers the first tells the label alone."""
+    rng = np.random.default_rng(seed)
+    said = rng.random((2, len(labels), 3, 5), np.float32)
+    if kind == 'bits':
+        said = np.round(said)
+    said[..., 4] = 1.0  # An open gate, or what never changes.
+    said[:, :, 0, 0] = labels
+    if kind != 'bits':
+        said[:, :, 0, 0] += 0.1 * rng.random(said.shape[:2])
+    return make_record(speakers=2, examples=len(labels), kind=kind)._replace(
+        messages=said,
+        lengths=np.full(said.shape[:2], 3, np.int32),
+        labels={'class': labels.astype(np.int32)},
+    )
+
+
+@pytest.mark.parametrize('kind', ['bits', 'continuous', 'drawings'])
+def test_what_one_number_of_a_message_tells_is_seen_in_every_kind(kind):
+    names = ['speaker_consistency', 'positive_signalling']
+    labels = np.arange(64) % 2
+    record = telling(kind, labels)
+    values = metrics.compute(record, names)
+    noise = np.random.default_rng(1).permutation(labels)
+    unrelated = metrics.compute(record._replace(labels={'class': noise}), names)
+    assert values['positive_signalling_class_p'] == 1 / 200
+    assert unrelated['positive_signalling_class_p'] > 0.05
+    assert values['symbol_information_class'] > 1
+    # Of 15 numbers 3 never change and one tells the label: a bit by itself, a number in 8 bins.
+    share = (1 if kind == 'bits' else 1 / 3) / 12
+    assert values['speaker_consistency_class_of_positions'] == pytest.approx(share, abs=0.03)
+    assert unrelated['speaker_consistency_class_of_positions'] == pytest.approx(0, abs=0.03)
+    assert ('speaker_consistency_class' in values) == (kind == 'bits')
+    assert not any(isinstance(value, list) for value in values.values())
+
+
+def test_bits_are_symbols_and_what_is_not_said_is_one_more():
+    record = telling('bits', np.arange(64) % 2)
+    record = record._replace(lengths=1 + np.arange(128, dtype=np.int32).reshape(2, 64) % 3)
+    found = said_at(record, np.arange(64)).reshape(2, 64, 3, 5)
+    played = np.arange(3) < record.lengths[..., None]
+    assert (found[~played] == 0).all() and (found[played] > 0).all()
+    low, high = (found[played & (record.messages[..., 1] == bit), 1] for bit in (0, 1))
+    assert not set(low) & set(high)
+    for turn in range(3):
+        for s, bits in enumerate(record.messages[:, :, turn, 1]):
+            on = played[s, :, turn]
+            assert len(np.unique(found[s, on, turn, 1])) == len(np.unique(bits[on])) == 2
+
+
+def test_numbers_are_cut_into_eight_equally_frequent_bins_in_their_order():
+    record = telling('continuous', np.arange(64) % 2)
+    found = said_at(record, np.arange(64))
+    assert found.shape == (2, 64, 15)
+    for s, messages in enumerate(record.messages.reshape(2, 64, 15)):
+        for t in set(range(15)) - {4, 9, 14}:
+            rank = messages[:, t].argsort().argsort()
+            np.testing.assert_array_equal(found[s, :, t], 1 + rank // 8)
+        assert len(np.unique(found[s, :, 4])) == 1
+
+
+def test_strokes_that_are_not_drawn_are_not_said_wherever_they_stand():
+    record = telling('drawings', np.arange(64) % 2)
+    shut = np.random.default_rng(2).random((2, 64, 3)) < 0.5
+    record.messages[shut, 4] = 0.0
+    lengths = (~shut).sum(axis=2).astype(np.int32)
+    found = said_at(record._replace(lengths=lengths), np.arange(64)).reshape(2, 64, 3, 5)
+    assert (found[shut] == 0).all() and (found[~shut] > 0).all()

@@ -1,6 +1,7 @@
 """Trunks in a population: how often they are evaluated, that one step is one of many, and that
 evaluation sees each image as the game does."""
 
+import itertools
 from collections import Counter
 from functools import partial
 
@@ -29,6 +30,7 @@ from emcom_jax import data, dynamics, steps, updates
 from emcom_jax.data.batches import draw, look_at
 from emcom_jax.evaluation.evaluator import Evaluator, _thumbnails
 from emcom_jax.evaluation.judging import make_draws
+from emcom_jax.evaluation.setting import Setting
 from emcom_jax.evaluation.strangers import gather
 from emcom_jax.metrics import records
 from emcom_jax.population import make_meetings
@@ -167,6 +169,34 @@ def test_the_gradient_of_a_shared_trunk_is_the_mean_over_pairs():
 
 
 # --- one step, and many ---------------------------------------------------------------------------
+
+
+KEPT_OUT = [
+    {'population.structure': 'partitioned'},
+    {'population.listener_learns': ((0, 0), (1, 1), (1, 0), (0, 0))},
+    {'population.speaker_learns': ((0, 1),)},
+]
+
+
+@pytest.mark.parametrize('changes', KEPT_OUT)
+def test_nobody_is_kept_out_of_what_a_shared_trunk_learns(changes):
+    def make(sight, devices=1, **others):
+        config = config_of(sight, {**PAIRS, **changes, **others})
+        return Setting(config, source_of(sight), num_devices=devices)
+
+    sentence = f'^{next(iter(changes))}=.* leaks through the trunk.* set game.shared_trunk=False'
+    with pytest.raises(ValueError, match=sentence):
+        make('shared')
+    make('shared', None)  # What is trained already can be evaluated.
+    make('own')
+    make('features')
+    make('shared', **{'speaker.trunk.frozen': True})
+
+
+def test_a_shared_trunk_learns_where_all_learn():
+    pairs = tuple(itertools.product(range(2), repeat=2))
+    all_of_them = {'population.speaker_learns': pairs, 'population.listener_learns': pairs}
+    Setting(config_of('shared', PAIRS | all_of_them), source_of('shared'), num_devices=1)
 
 
 def steps_of(sight, pairs, periodic=False):

@@ -73,6 +73,22 @@ def _check_structure(config: ConfigDict) -> None:
         require(config, f'population.{key}', group[key] is None, sentence)
 
 
+def check_shared_trunk(config: ConfigDict) -> None:
+    """The group `population`, of a trunk that is shared and learns."""
+    group = config.population
+    sentence = (
+        'leaks through the trunk, which is shared and learns from all games: set '
+        'game.shared_trunk=False, or speaker.trunk.frozen=True (and, where agents draw, '
+        'game.shared_projection=False)'
+    )
+    parted = group.structure == 'partitioned' and group.num_speakers > 1
+    require(config, 'population.structure', not parted, sentence)
+    everyone = group.num_speakers * group.num_listeners
+    for key in ('speaker_learns', 'listener_learns'):
+        whole = group[key] is None or len(set(map(tuple, group[key]))) == everyone
+        require(config, f'population.{key}', whole, sentence)
+
+
 def _check_paces(config: ConfigDict) -> None:
     """What differs between the agents of one role."""
     for role in ('speaker', 'listener'):
@@ -122,6 +138,8 @@ def check_updates(config: ConfigDict) -> None:
         sentence = 'has no effect without updates.generations.every: set it'
         require(config, f'updates.generations.{name}', used, sentence)
     if generations.every is not None:
+        sentence = 'must be unset with updates.generations.every: pupils would lose their teachers'
+        require(config, 'updates.reset.every', reset.every is None, sentence)
         before = 1 + sum(generations[name] for name in phases)
         sentence = f'must be more than {before}: one step, its transmit_steps and its listen_steps'
         require(config, 'updates.generations.every', generations.every > before, sentence)

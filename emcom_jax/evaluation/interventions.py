@@ -59,7 +59,7 @@ def _swapped(key: Key, index: Array, message: Message, game: Game) -> Message:
 
 
 def _shuffled(key: Key, index: Array, message: Message, game: Game) -> Message:
-    return _alone(channels.shuffle(key, message))
+    return _alone(channels.shuffle(key, message, game.has_candidates))
 
 
 def _silenced(key: Key, index: Array, message: Message, game: Game) -> Message:

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from emcom_jax import data
 from emcom_jax.architectures import combinations, has_groups, spans
 from emcom_jax.checks import check
+from emcom_jax.checks.population import check_shared_trunk
 from emcom_jax.data.bank import (
     Standard,
     class_label,
@@ -55,6 +56,8 @@ class Setting:
             tuple(make(one, self.source, axis) for one in row) for row in combinations(config)
         )
         self.game: Game = self.games[0][0]
+        if num_devices is not None and self.game.trunk_learns:
+            check_shared_trunk(config)
 
     def bank(self, split: str, source: Source | None = None) -> Bank:
         """A split on the device; `source`: of other data, which agents see as they see their own

@@ -1,5 +1,6 @@
 """Agents of several runs, brought together: who can play with whom, and on what."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,6 +86,7 @@ def gather(
     if len({Path(run_dir).resolve() for run_dir in run_dirs}) < len(run_dirs):
         raise ValueError('a run is given twice: its agents would be strangers to themselves')
     configs = [_load(run_dir, data_name, data_path, evaluation or {}) for run_dir in run_dirs]
+    _check_origins(run_dirs)
     for run_dir, config in zip(run_dirs, configs, strict=True):
         _check_alike(run_dirs[0], configs[0], run_dir, config, other_data=data_name is not None)
     sources: dict[Any, Source] = {}
@@ -119,6 +121,30 @@ def _load(
     if data_name is None and data_path is not None:
         config.data.path = data_path
     return config
+
+
+def _check_origins(run_dirs: Sequence[str]) -> None:
+    """Refuses runs of which one was started from the other, or both from the same."""
+    lines = [_origins(run_dir) for run_dir in run_dirs]
+    for (one, ours), (two, theirs) in itertools.combinations(zip(run_dirs, lines, strict=True), 2):
+        common = next((origin for origin in ours if origin in theirs), None)
+        if common is not None:
+            raise ValueError(
+                f'agents of {one} and {two} are no strangers: both have begun as those of {common} '
+                '(from_run); leave one out'
+            )
+
+
+def _origins(run_dir: str) -> list[Path]:
+    """A run, that from which it was started, and so on, as far as they can be found."""
+    origins: list[Path] = []
+    path: Path | None = Path(run_dir).resolve()
+    while path is not None and path not in origins:
+        origins.append(path)
+        run = RunDirectory(path)
+        before = run.load_config().from_run if run.config.exists() else None
+        path = None if before is None else Path(before).resolve()
+    return origins
 
 
 def _check_alike(

@@ -91,12 +91,17 @@ class PopulationExperiment(AbstractExperiment):
             if config.from_run is not None:
                 members = self._start_from(members, config.from_run)
         self._population = bcast_local_devices(members)
-        self._validation = Validation(config.evaluation, len(self._splits['valid'].inputs))
+        self._validation = Validation(
+            config.evaluation,
+            len(self._splits['valid'].inputs),
+            since=dynamics.last_generation(config.updates.generations, config.training_steps),
+        )
         if mode == 'train':
             # It may be the larger part of a device's memory.
             self._feed = Feed(self._setting, self._banks.pop('train', None))
             self._many = self._compile()
             self._steps_per_call = self._most_per_call()
+            self._say_decaying()
         self._say_replaced()
 
     @classmethod
@@ -260,6 +265,20 @@ class PopulationExperiment(AbstractExperiment):
                     f'evaluation.num_candidates: {larger} is more than the {size} examples of '
                     f'{split}; {size} stands for it'
                 )
+
+    def _say_decaying(self) -> None:
+        """Says which learning rates are low when later generations come."""
+        config = self._config
+        decaying = [
+            f'optimizer.{role}.schedule={config.optimizer[role].schedule!r}'
+            for role in ('speaker', 'listener')
+            if config.optimizer[role].schedule != 'constant'
+        ]
+        if decaying and config.updates.generations.every is not None:
+            print(
+                f'{" and ".join(decaying)}: over all of training, not anew for each of '
+                "updates.generations, so that later ones hardly learn; 'constant' lets them"
+            )
 
     def _bank(self, split: str) -> Bank:
         if split not in self._banks:

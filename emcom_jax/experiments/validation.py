@@ -18,9 +18,11 @@ class Validation:
     best_step: the step of the best validation, -1 before there is one.
     """
 
-    def __init__(self, config: ConfigDict, size: int):
-        """config: the group `evaluation`; size: the number of examples of the split."""
+    def __init__(self, config: ConfigDict, size: int, since: int = 0):
+        """config: the group `evaluation`; size: the number of examples of the split; since: after
+        so many steps validations begin to count, as those before are of agents that are gone."""
         self._config = config
+        self._since = since
         self.metric = best_metric(config, size)
         self.best_step = _NO_STEP
         self._best_value = float('nan')
@@ -42,6 +44,8 @@ class Validation:
 
     def update(self, step: int, value: float) -> bool:
         """Takes in the deciding value of a step; returns whether it is the best so far."""
+        if step <= self._since:
+            return False
         config = self._config
         highest = not self.metric.startswith('loss')
         if config.best_is_highest is not None:
@@ -70,7 +74,9 @@ class Validation:
         }
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
-        """Goes on from what a checkpoint kept."""
+        """Goes on from what a checkpoint kept, if that counts."""
+        if _NO_STEP < snapshot['best_step'] <= self._since:
+            return  # Training was prolonged by another generation.
         self.best_step = snapshot['best_step']
         self._best_value = snapshot['best_value']
         self._patience = snapshot['patience']

@@ -225,7 +225,7 @@ class DialogueGame:
         if self._channel.shuffled:
             carry = _shuffled(jax.random.fold_in(order_key, 0), size, carry)
         if tampering is not None:
-            other = _others(order_key, size)
+            other = channels.others(order_key, size)
             noises['tampering'] = jax.tree.map(
                 lambda x: jnp.broadcast_to(x, (size, *x.shape)), tampering
             )
@@ -358,18 +358,11 @@ class DialogueGame:
         return jnp.zeros((batch.position.shape[0], self._channel.vocab_size))
 
 
-def _others(key: Key, size: int) -> Array:
-    """For each of some dialogues another one, int [size]. All are one circle: what is told to a
-    wrong listener does not come back in its answers before all others have passed it on."""
-    drawn = jax.random.permutation(key, size)
-    return drawn.at[drawn].set(jnp.roll(drawn, 1))
-
-
 def _shuffled(
     key: Key, size: int, carry: Callable[[Array, Any, str], Array]
 ) -> Callable[[Array, Any, str], Array]:
     """Lets listeners hear what is said in another of the dialogues of a batch; see `_scan`."""
-    other = _others(key, size)
+    other = channels.others(key, size)
 
     def carry_elsewhere(bits: Array, noise: Any, name: str) -> Array:
         heard = carry(bits, noise, name)

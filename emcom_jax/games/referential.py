@@ -266,7 +266,7 @@ class ReferentialGame:
         channel = self._channel
         if channel.shuffled:
             key, shuffle_key = jax.random.split(key)
-            message = channels.shuffle(shuffle_key, message)
+            message = channels.shuffle(shuffle_key, message, self.has_candidates)
         return channels.corrupt(
             key, batch.position, message, channel.vocab_size, rate, channel.variable_length
         )

@@ -177,7 +177,7 @@ class Sketching:
         seen = self._see('listener', pair, drawing)
         heard = message._replace(seen=self._project(pair.shared, flat(seen)))
         if self._channel.shuffled:
-            heard = channels.shuffle(channel_key, heard)
+            heard = channels.shuffle(channel_key, heard, self.has_candidates)
         _, hear = self._listener.apply
         guess, _ = hear(*pair.listener, None, heard.seen, second)
         maps = None
@@ -256,7 +256,7 @@ class Sketching:
             drawing = self._drawing(message, self._last_sigma2)
             drawn = flat(self._see('listener', Pair(listener, listener, {}, listener), drawing))
         if self._channel.shuffled:
-            drawn = channels.shuffle(key, message._replace(seen=drawn)).seen
+            drawn = channels.shuffle(key, message._replace(seen=drawn), self.has_candidates).seen
         _, hear = self._listener.apply
         guess: Guess = hear(*listener, None, drawn, batch.listener_inputs)[0]
         return guess

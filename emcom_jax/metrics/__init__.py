@@ -98,8 +98,8 @@ METRICS: dict[str, Metric] = {
     'message_entropy': Metric(information.message_entropy_of, SYMBOLS),
     'position_entropy': Metric(information.position_entropy_of, SYMBOLS),
     'redundancy': Metric(information.redundancy_of, SYMBOLS),
-    'speaker_consistency': Metric(signalling.speaker_consistency_of, SYMBOLS),
-    'positive_signalling': Metric(signalling.positive_signalling_of, SYMBOLS),
+    'speaker_consistency': Metric(signalling.speaker_consistency_of, records.KINDS),
+    'positive_signalling': Metric(signalling.positive_signalling_of, records.KINDS),
     'mutual_information': Metric(information.mutual_information_of, SYMBOLS),
     'normalized_mutual_information': Metric(semantics.normalized_mutual_information_of, SYMBOLS),
     'wordnet_similarity': Metric(semantics.wordnet_similarity_of, SYMBOLS),
@@ -111,6 +111,12 @@ METRICS: dict[str, Metric] = {
     'turns': Metric(dialogue.turns_of, TURNS),
     'dialogues': Metric(dialogue.dialogues_of, TURNS),
 }
+# Those that are about messages of symbols, whatever became of them: other languages have them, too.
+OF_LANGUAGE = tuple(
+    name
+    for name, metric in METRICS.items()
+    if 'symbols' in metric.kinds and name not in ('accuracy', 'voting', 'representation_similarity')
+)
 
 
 def compute(
@@ -191,6 +197,7 @@ def over_replicas(values: Sequence[Values]) -> Values:
 
 __all__ = [
     'METRICS',
+    'OF_LANGUAGE',
     'Metric',
     'adjusted_mutual_information',
     'bag_of_symbols_disentanglement',

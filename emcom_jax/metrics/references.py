@@ -109,7 +109,7 @@ def compare(
 
     Args:
       record: a saved evaluation, with messages of symbols.
-      names: keys of `metrics.METRICS` that are about messages of symbols.
+      names: of `metrics.OF_LANGUAGE`.
       options: as in `metrics.compute`.
       num_draws: of each reference that is random; their values are means over draws.
       seed: of the first draw.
@@ -119,7 +119,8 @@ def compare(
       that cannot be made of this record is left out.
     """
     for name in names:
-        if look_up(metrics.METRICS, name, 'metric').kinds != ('symbols',):
+        look_up(metrics.METRICS, name, 'metric')
+        if name not in metrics.OF_LANGUAGE:
             raise ValueError(
                 f'metric {name!r} is not about messages of symbols, so that reference languages '
                 'have no value of it: take it off the list.'

@@ -4,7 +4,10 @@ After Lowe, Foerster, Boureau, Pineau & Dauphin 2019, On the pitfalls of measuri
 communication. It does not follow that anybody listens: see `listening.py`.
 """
 
+import math
+
 import numpy as np
+import scipy.stats
 
 from emcom_jax.metrics import arguments
 from emcom_jax.metrics.information import (
@@ -15,6 +18,8 @@ from emcom_jax.metrics.information import (
     permutation_test,
 )
 from emcom_jax.types import EvalRecord
+
+_BINS = 8  # Into which numbers are cut.
 
 
 def speaker_consistency(messages: np.ndarray, labels: np.ndarray) -> float:
@@ -66,15 +71,26 @@ def speaker_consistency_of(
 ) -> dict[str, float | list[float]]:
     """Speaker consistency with each kind of label, on `max_examples` examples, means over speakers:
     of whole messages (`speaker_consistency_<label>`), and of the symbol at each position
-    (`speaker_consistency_<label>_by_position`, a list of T). Attributes are taken together."""
+    (`speaker_consistency_<label>_by_position`, a list of T). Attributes are taken together.
+
+    Of bits, real vectors and strokes each number is a position (see `said_at`), and in place of the
+    list stands the mean over those where it is defined, `speaker_consistency_<label>_of_positions`;
+    of vectors and strokes, hardly two of which are alike as a whole, it stands alone.
+    """
     chosen = arguments.sample(record.messages.shape[1], max_examples, seed)
+    said = said_at(record, chosen)
     result: dict[str, float | list[float]] = {}
     for name, labels in record.labels.items():
-        said, seen = record.messages[:, chosen], labels[chosen]
-        whole = [speaker_consistency(messages, seen) for messages in said]
-        parts = [[speaker_consistency(column, seen) for column in each.T] for each in said]
-        result[f'speaker_consistency_{name}'] = float(np.mean(whole))
-        result[f'speaker_consistency_{name}_by_position'] = np.mean(parts, axis=0).tolist()
+        key, seen = f'speaker_consistency_{name}', labels[chosen]
+        parts = np.array([[speaker_consistency(x, seen) for x in each.T] for each in said])
+        if record.kind in ('symbols', 'bits'):
+            whole = [speaker_consistency(messages, seen) for messages in said]
+            result[key] = float(np.mean(whole))
+        if record.kind == 'symbols':
+            result[f'{key}_by_position'] = np.mean(parts, axis=0).tolist()
+        else:
+            known = parts[~np.isnan(parts)]
+            result[f'{key}_of_positions'] = float(known.mean()) if known.size else float('nan')
     return result
 
 
@@ -86,10 +102,11 @@ def positive_signalling_of(
     For each kind of label, on `max_examples` examples: `symbol_information_<label>`, bits, the mean
     over speakers (see `symbol_information`), and `positive_signalling_<label>_p`, its one-sided
     p-value in (0, 1] against permuted labels. Attributes are permuted together, and alike for all
-    speakers. Checked at N = 30: uniform over random languages.
+    speakers. Of bits, real vectors and strokes each number is a symbol at a position of its own
+    (see `said_at`). Checked at N = 30: uniform over random languages.
     """
     chosen = arguments.sample(record.messages.shape[1], max_examples, seed)
-    languages = [_cells(messages) for messages in record.messages[:, chosen]]
+    languages = [_cells(messages) for messages in said_at(record, chosen)]
     rows, result = np.arange(len(chosen)), {}
     for name, labels in record.labels.items():
         columns = _columns(labels[chosen], rows)
@@ -101,6 +118,29 @@ def positive_signalling_of(
         p_value = permutation_test(information, rows, rows, num_permutations, seed)
         result[f'positive_signalling_{name}_p'] = p_value
     return result
+
+
+def said_at(record: EvalRecord, rows: np.ndarray) -> np.ndarray:
+    """What speakers say of some examples, as symbols at positions, int [S, n, positions].
+
+    Symbols are what they are (0 after the end). Of messages of other kinds each of the T V numbers
+    is a position: a bit of a turn, a coordinate of a vector or a stroke. What speaker s says there
+    is cut at its quantiles over these examples into 8 equally frequent bins, counted from 1 (equal
+    values share one, so bits stay bits), and 0 is what was not said: turns that were not played,
+    strokes that were not drawn. What is finer than that is not seen.
+    """
+    messages = record.messages[:, rows]
+    if record.kind == 'symbols':
+        return messages
+    said = arguments.spoken(record)[:, rows, :, None]
+    if record.kind == 'drawings' and messages.shape[-1] % 2:  # There are gates, shut anywhere.
+        said = messages[..., -1:] > 0
+    ranks = scipy.stats.rankdata(np.where(said, messages, np.inf), axis=1)
+    count = np.maximum(said.sum(axis=1, keepdims=True), 1)
+    bins = 1 + np.floor(_BINS * (ranks - 0.5) / count)
+    # Not -1: there may be no numbers at all.
+    shape = (*messages.shape[:2], math.prod(messages.shape[2:]))
+    return np.where(said, bins, 0).astype(int).reshape(shape)
 
 
 def _cells(messages: np.ndarray) -> np.ndarray:
@@ -120,7 +160,7 @@ def _columns(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def _information(cells: np.ndarray, columns: np.ndarray) -> float:
     """`symbol_information` of what `_cells` and `_columns` return."""
     size, length = cells.shape
-    count = int(cells.max()) + 1
+    count = int(cells.max(initial=0)) + 1
     found = []
     for seen in columns.T:
         joint = _plogp(cells + count * seen[:, None], size)

@@ -5,6 +5,8 @@ messages_meta.jsonl   line by line: who said it, of which referent, its labels, 
 meanings.npy          float32 [N, D], the referents; `referent` is a row of it
 metadata.json         the statistics that ELCC keeps beside a corpus, by its names (Boldt &
                       Mortensen, *ELCC: the Emergent Language Corpus Collection*, 2024)
+
+Of several replicas these are of the first; of replica r `messages.<r>.jsonl` and so on.
 """
 
 import json
@@ -18,7 +20,14 @@ from emcom_jax.metrics import arguments, entropy
 from emcom_jax.runtime.files import replace_file, replace_text, strict, write_json
 from emcom_jax.types import EvalRecord
 
-SIDECARS = ('messages_meta.jsonl', 'meanings.npy', 'metadata.json')
+_FILES = ('messages.jsonl', 'messages_meta.jsonl', 'meanings.npy', 'metadata.json')
+
+
+def files(replica: int = 0) -> list[str]:
+    """The names of the files of a replica, in the order above."""
+    if replica == 0:
+        return list(_FILES)
+    return [f'.{replica}.'.join(name.split('.')) for name in _FILES]
 
 
 def said(record: EvalRecord) -> list[list[int]]:
@@ -31,20 +40,24 @@ def said(record: EvalRecord) -> list[list[int]]:
 
 
 def export(
-    record: EvalRecord, directory: str | Path, system: Mapping[str, Any] | None = None
+    record: EvalRecord,
+    directory: str | Path,
+    system: Mapping[str, Any] | None = None,
+    replica: int = 0,
 ) -> Path:
     """Writes a corpus into a directory, which is made where it is missing.
 
-    Each file replaces an older one in one step; metadata.json is written last.
+    Each file replaces an older one in one step; the metadata are written last.
 
     Args:
       record: a saved evaluation, with messages of symbols.
       directory: where to.
       system: what to say about the system besides what the record knows, as
         {'name': 'lewis', 'game_type': 'signalling', 'game_subtype': 'discrimination'}.
+      replica: whose it is; see `files`.
 
     Returns:
-      The path of messages.jsonl.
+      The path of the messages.
 
     Raises:
       ValueError: the messages are no symbols.
@@ -55,11 +68,11 @@ def export(
         )
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
+    path, beside, referents, metadata = (directory / name for name in files(replica))
     meanings = np.asarray(record.meanings, np.float32)
-    replace_file(directory / 'meanings.npy', lambda file: np.save(file, meanings))
-    path = directory / 'messages.jsonl'
+    replace_file(referents, lambda file: np.save(file, meanings))
     _write_lines(path, said(record))
-    _write_lines(directory / 'messages_meta.jsonl', about_messages(record))
+    _write_lines(beside, about_messages(record))
     about = {
         'name': 'emcom_jax',
         'num_speakers': record.messages.shape[0],
@@ -74,9 +87,7 @@ def export(
         'analysis': statistics(record),
         'system': {'success_rate': float(record.correct[-1].mean(dtype=np.float64))},
     }
-    write_json(
-        directory / 'metadata.json', {'system': about | dict(system or {})} | {'metrics': metrics}
-    )
+    write_json(metadata, {'system': about | dict(system or {})} | {'metrics': metrics})
     return path
 
 

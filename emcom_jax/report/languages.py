@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from emcom_jax.metrics import METRICS, compute, records, references, wordnet
+from emcom_jax.metrics import OF_LANGUAGE, compute, records, references, wordnet
 from emcom_jax.types import EvalRecord
 
 MAX_EXAMPLES = 1_000  # More are sampled: every metric is computed some twenty times.
-METRICS_OF_LANGUAGE = tuple(name for name, one in METRICS.items() if one.kinds == ('symbols',))
 NEEDS_WORDNET = ('wordnet_similarity',)
 ORDER = ('emergent', 'untrained', 'random', 'permuted', 'holistic', 'compositional')
 
@@ -19,7 +18,7 @@ def compare(record: EvalRecord, untrained: EvalRecord | None) -> dict[str, dict[
       untrained: before any training, if it is known.
     """
     record = records.sample(record, MAX_EXAMPLES)
-    names = [name for name in METRICS_OF_LANGUAGE if name not in NEEDS_WORDNET]
+    names = [name for name in OF_LANGUAGE if name not in NEEDS_WORDNET]
     if wordnet.installed():  # A report is made without it, too.
         names += NEEDS_WORDNET
     table = references.compare(record, names)

@@ -129,7 +129,7 @@ def make(run_dir: str | Path) -> Report:
             missing.append(f'There are no messages: {error}')
     else:
         if record.kind == 'symbols':
-            corpus.export(record, run.path, _system(config))
+            _export(run, config)
             figure = messages.gallery(record, about.get('image_shape'), kinds(config, 'speaker'))
             show(figure, 'messages', 'Messages', MESSAGES)
             if symbols.has_one(record):
@@ -181,7 +181,7 @@ def make(run_dir: str | Path) -> Report:
         pictures=pictures,
         changes=changed(config),
         command=command(_recipe(config), changed(config, experiment)),
-        files=_files(run),
+        files=_files(run, config.get('replicas', 1)),
         missing=missing,
     )
     replace_text(path, page)
@@ -260,6 +260,15 @@ def _system(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _export(run: RunDirectory, config: Mapping[str, Any]) -> None:
+    """Writes the messages of the test split as a corpus, of each replica its own."""
+    replicas = config.get('replicas', 1)
+    for replica in range(replicas):
+        path = run.record('test', replica if replicas > 1 else None)
+        if path.exists():
+            corpus.export(records.load(path), run.path, _system(config), replica)
+
+
 def _languages(run: RunDirectory, shown: int | None) -> dict[str, Any]:
     """The language metrics of the validation split, and of other languages for it: 'languages', and
     'rows' of (name, a text for each language); both empty where there is nothing to compare."""
@@ -314,7 +323,7 @@ def _noise(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _usage(found: Mapping[str, Any], record: EvalRecord | None) -> dict[str, Any]:
     """What interventions did: 'rows' of (what was heard, accuracy, its drop, change of the guess),
-    and 'signals' of (name, text): the causal influence, and what messages of symbols signal."""
+    and 'signals' of (name, text): the causal influence, and what messages signal."""
 
     def cell(name: str | None) -> str:
         return '' if name is None else estimates.text(found, name)
@@ -326,7 +335,7 @@ def _usage(found: Mapping[str, Any], record: EvalRecord | None) -> dict[str, Any
         for label, name, change in made
     ]
     signals = [('causal influence, bits', cell('causal_influence'))]
-    if record is not None and record.kind == 'symbols':
+    if record is not None:
         values = compute(record, ('speaker_consistency', 'positive_signalling'))
         signals += [(name.replace('_', ' '), estimates.text(values, name)) for name in values]
     return {'rows': rows, 'signals': signals}
@@ -363,11 +372,12 @@ def _by_number(name: str) -> tuple[str, int]:
     return kind, int(count) if count.isdigit() else 0
 
 
-def _files(run: RunDirectory) -> list[str]:
+def _files(run: RunDirectory, replicas: int) -> list[str]:
     """The files and folders of a run that a reader may want, as paths in it."""
     paths = [
-        *(run.config, run.metrics, run.summary, run.languages, run.messages),
-        *(run.path / name for name in (*corpus.SIDECARS, *dialogue.FILES)),
+        *(run.config, run.metrics, run.summary, run.languages),
+        *(run.path / name for replica in range(replicas) for name in corpus.files(replica)),
+        *(run.path / name for name in dialogue.FILES),
         *(run.learning(experiment) for experiment in LEARNING),
         *sorted(run.records.glob('*.npz')),
         *sorted(run.pictures.glob('*.png')),

@@ -40,7 +40,6 @@ class RunDirectory:
         self.config = self.path / 'config.json'
         self.metrics = self.path / 'metrics.jsonl'
         self.summary = self.path / 'summary.json'
-        self.messages = self.path / 'messages.jsonl'
         self.evaluations = self.path / 'evaluations.jsonl'
         self.checkpoints = self.path / 'checkpoints'
         self.records = self.path / 'records'
