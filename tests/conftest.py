@@ -5,9 +5,18 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import jax
+# Before anything compiles, here and in the processes that tests start. Optimising a program takes
+# longer than running one of this size, and so does waking a second thread to multiply matrices.
+FLAGS = (
+    '--xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE',
+    '--xla_cpu_use_fusion_emitters=false',
+    '--xla_cpu_parallel_codegen_split_count=1',
+)
+os.environ['XLA_FLAGS'] = ' '.join((*FLAGS, os.environ.get('XLA_FLAGS', '')))
+os.environ['OMP_NUM_THREADS'] = '1'
 
-# Before anything compiles. Optimising a program takes longer than running one of this size.
+import jax  # noqa: E402
+
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_disable_most_optimizations', True)

@@ -32,7 +32,8 @@ def free_port() -> int:
 
 def test_two_processes_are_as_two_devices_of_one(tmp_path: Path):
     alone, together = tmp_path / 'alone', tmp_path / 'together'
-    two_devices = ENVIRONMENT | {'XLA_FLAGS': '--xla_force_host_platform_device_count=2'}
+    flags = f'{ENVIRONMENT["XLA_FLAGS"]} --xla_force_host_platform_device_count=2'
+    two_devices = ENVIRONMENT | {'XLA_FLAGS': flags}
     subprocess.run(command(alone), env=two_devices, check=True, stdout=subprocess.DEVNULL)
     port = free_port()
     both = [launch(together, index, port) for index in range(2)]
