@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.reproductions import (
     candidates,
+    dialogue,
     generations,
     imitation,
     kl,
@@ -29,6 +30,9 @@ CLAIMS = {
     'generations': generations.CLAIM,
     'worlds': worlds.CLAIM,
     'vision': vision.CLAIM,
+    'talk_length': dialogue.LENGTH,
+    'talk_bits': dialogue.BITS_AND_TURNS,
+    'talk_attention': dialogue.ATTENTION,
 }
 
 
