@@ -112,15 +112,20 @@ VARIANTS = {
     },
     # Nobody can name a class in one turn; some classes are alone, others in clusters of up to 8.
     'clusters': {
-        'training_steps': 6000,
+        'training_steps': 4000,
         'data.name': 'clusters',
         'data.num_features': 32,
-        'data.feature_noise': 1.0,
+        'data.feature_noise': 0.5,
+        'data.num_images': 32_768,
         'game.input_noise': 0.0,
         'channel.length': 8,
         'channel.vocab_size': 3,
-        'speaker.hidden_size': 64,
-        'loss.speaker.length_cost': 0.01,
+        'speaker.hidden_size': 128,
+        'loss.speaker.length_cost': 0.05,
+        # Whoever is sure to go on never learns what to believe before the end.
+        'loss.listener.stop_entropy': 0.05,
+        **_optimizers(learning_rate=3e-3),
+        'evaluation.every': 0,  # The best would be that which talks longest.
     },
     'debug': {
         'training_steps': 6,

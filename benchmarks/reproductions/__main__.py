@@ -12,11 +12,13 @@ from pathlib import Path
 
 from benchmarks.reproductions import (
     candidates,
-    dialogue,
     generations,
     imitation,
     kl,
     partitioned,
+    talk_attention,
+    talk_bits,
+    talk_length,
     vision,
     worlds,
 )
@@ -30,9 +32,9 @@ CLAIMS = {
     'generations': generations.CLAIM,
     'worlds': worlds.CLAIM,
     'vision': vision.CLAIM,
-    'talk_length': dialogue.LENGTH,
-    'talk_bits': dialogue.BITS_AND_TURNS,
-    'talk_attention': dialogue.ATTENTION,
+    'talk_length': talk_length.CLAIM,
+    'talk_bits': talk_bits.CLAIM,
+    'talk_attention': talk_attention.CLAIM,
 }
 
 
