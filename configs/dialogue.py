@@ -17,6 +17,7 @@ referential game, ICLR 2018.
     one_way        the speaker hears no answers
     both_see       each of four agents sees half of the scene, speaks and listens
     community      three populations in a chain, of which only neighbours talk
+    clusters       32 classes, some of which are hard to tell apart; turns are short, and cost
 
 A speaker sees features of a scene, a listener has read descriptions of the classes, which withhold
 the noun. On the split 'ood' it chooses among descriptions of classes that nobody was trained on,
@@ -109,11 +110,27 @@ VARIANTS = {
             if speaker // 2 == listener // 2 or {speaker, listener} in ({1, 2}, {3, 4})
         ),
     },
+    # Nobody can name a class in one turn; some classes are alone, others in clusters of up to 8.
+    'clusters': {
+        'training_steps': 4000,
+        'data.name': 'clusters',
+        'data.num_features': 32,
+        'data.feature_noise': 0.5,
+        'data.num_images': 32_768,
+        'game.input_noise': 0.0,
+        'channel.length': 8,
+        'channel.vocab_size': 3,
+        'speaker.hidden_size': 128,
+        'loss.speaker.length_cost': 0.05,
+        # Whoever is sure to go on never learns what to believe before the end.
+        'loss.listener.stop_entropy': 0.05,
+        **_optimizers(learning_rate=3e-3),
+        'evaluation.every': 0,  # The best would be that which talks longest.
+    },
     'debug': {
         'training_steps': 6,
         'log_train_data_interval': 2,
         'save_checkpoint_interval': 3,
-        'data.name': 'shapes_features',
         'data.num_images': 64,
         'data.image_size': 16,
         'data.batch_size': 8,

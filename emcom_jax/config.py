@@ -147,8 +147,12 @@ def _base() -> ConfigDict:
         'held_out': 0.2,  # ... share of combinations kept for valid and test ...
         'num_features': placeholder(int),  # ... seen through a fixed random projection; None: not.
         'feature_noise': 0.0,  # ... deviation of what an example differs by from its combination.
+        # clusters: classes of each cluster of those that look alike; features as those above ...
+        'cluster_sizes': (1,) * 8 + (2,) * 4 + (4,) * 2 + (8,),
+        'cluster_spread': 0.3,  # ... deviation of classes from the centre; centres deviate by 1 ...
+        'cluster_permuted': False,  # ... a control: classes have the descriptions of other ones.
         'image_size': 32,  # The side of images, pixels.
-        'num_images': 12_288,  # shapes, photos: of train; other splits have an eighth as many.
+        'num_images': 12_288,  # Of what is drawn: of train; other splits have an eighth as many.
         'bad_files': 'skip',  # skip | refuse images that cannot be decoded.
         'most_bytes': 2**32,  # Of images on a device; batches of a larger split are streamed.
         'workers': 0,  # Processes that decode what is streamed; 0: threads.

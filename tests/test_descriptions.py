@@ -7,6 +7,7 @@ import pytest
 from skimage.feature import hog
 
 from emcom_datasets import shapes_classes
+from emcom_jax.config import base
 from emcom_jax.data import described, descriptions, dialogue_files
 
 
@@ -157,3 +158,76 @@ def test_gradients_are_those_of_scikit_image():
         for image in images
     ]
     np.testing.assert_allclose(described.gradients(images), expected, atol=1e-6)
+
+
+# --- clusters -------------------------------------------------------------------------------------
+
+
+def draw_clusters(**changes):
+    config = base().unlock().data
+    config.update({'cluster_sizes': (1, 1, 2, 4), 'num_features': 64, 'num_images': 512} | changes)
+    return described.clusters(config)
+
+
+def centres_of(source):
+    split = source.splits['train']
+    labels = split.labels['class']
+    return np.array([split.inputs[labels == one].mean(axis=0) for one in np.unique(labels)])
+
+
+def test_classes_of_a_cluster_look_alike_and_are_described_alike():
+    source = draw_clusters(cluster_spread=0.1, feature_noise=0.2)
+    train, test = source.splits['train'], source.splits['test']
+    assert train.inputs.shape == (512, 64) and train.inputs.dtype == np.float32
+    assert np.bincount(train.labels['class']).tolist() == [64] * 8
+    assert np.bincount(test.labels['class']).tolist() == [8] * 8
+    cluster = np.array([0, 1, 2, 2, 3, 3, 3, 3])
+    np.testing.assert_array_equal(train.labels['cluster'], cluster[train.labels['class']])
+    np.testing.assert_array_equal(train.labels['described'], train.labels['cluster'])
+    # The standard deviation of a difference of two is sqrt(2) times that of each.
+    means = centres_of(source)
+    apart = ((means[:, None] - means[None]) ** 2).mean(-1) ** 0.5
+    same = cluster[:, None] == cluster[None]
+    np.testing.assert_allclose(apart[same & ~np.eye(8, dtype=bool)], 0.1 * 2**0.5, rtol=0.35)
+    np.testing.assert_allclose(apart[~same], 2**0.5, rtol=0.35)
+    assert (train.inputs - means[train.labels['class']]).std() == pytest.approx(0.2, rel=0.05)
+    words = [descriptions.words_of(one) for one in source.class_descriptions]
+    assert all(len(each) == 2 for each in words) and len(set(map(tuple, words))) == 8
+    kin = np.array([each[1] for each in words])
+    np.testing.assert_array_equal(kin[:, None] == kin[None], same)
+    assert words[4][0] == words[2][0] == words[0][0]  # The first of their clusters.
+
+
+def test_permuted_descriptions_are_those_of_other_classes():
+    source, control = draw_clusters(), draw_clusters(cluster_permuted=True)
+    np.testing.assert_array_equal(control.splits['test'].inputs, source.splits['test'].inputs)
+    told, others = source.class_descriptions, control.class_descriptions
+    assert sorted(told) == sorted(others) and told != others
+    labels = control.splits['test'].labels
+    of_word = {
+        descriptions.words_of(one)[1]: place
+        for place, one in zip((0, 1, 2, 2, 3, 3, 3, 3), told, strict=True)
+    }
+    described_as = np.array([of_word[descriptions.words_of(one)[1]] for one in others])
+    np.testing.assert_array_equal(labels['described'], described_as[labels['class']])
+    np.testing.assert_array_equal(labels['cluster'], source.splits['test'].labels['cluster'])
+    assert (labels['cluster'] != labels['described']).any()
+
+
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('cluster_sizes', ()),
+        ('cluster_sizes', (1,)),
+        ('cluster_sizes', (4, 0)),
+        ('cluster_sizes', (9999,)),
+        ('num_features', 0),
+        ('num_features', None),
+        ('cluster_spread', -0.1),
+        ('feature_noise', -0.1),
+        ('num_images', 7),
+    ],
+)
+def test_clusters_that_cannot_be_are_refused(key, value):
+    with pytest.raises(ValueError, match=f'data.{key}='):
+        draw_clusters(**{key: value})

@@ -19,6 +19,9 @@ from benchmarks.reproductions import (
     partitioned,
     strangers,
     strokes,
+    talk_attention,
+    talk_bits,
+    talk_length,
     vision,
     worlds,
 )
@@ -35,6 +38,9 @@ CLAIMS = {
     'drawing': drawing.CLAIM,
     'strokes': strokes.CLAIM,
     'strangers': strangers.CLAIM,
+    'talk_length': talk_length.CLAIM,
+    'talk_bits': talk_bits.CLAIM,
+    'talk_attention': talk_attention.CLAIM,
 }
 
 

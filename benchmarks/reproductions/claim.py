@@ -112,6 +112,14 @@ def dots(ax: Axes, groups: Mapping[str, np.ndarray], title: str) -> None:
     style(ax, title)
 
 
+def line(ax: Axes, places: Sequence[int] | np.ndarray, values: np.ndarray, label: str) -> None:
+    """A line through the means of replicas [R, n] at n places, and the band of their intervals."""
+    low, high = np.array([interval(column) for column in values.T]).T
+    color = COLORS[len(ax.get_lines()) % len(COLORS)]
+    ax.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
+    ax.plot(places, values.mean(axis=0), 'o-', markersize=4, color=color, label=label)
+
+
 def style(ax: Axes, title: str) -> None:
     """What all panels share."""
     ax.set_title(title, fontsize=9, loc='left')

@@ -26,6 +26,7 @@ SOURCES: dict[str, Callable[[Any], types.Source]] = {
     'shapes': pixels.shapes,
     'photos': pixels.photos,
     'shapes_features': described.shapes_features,
+    'clusters': described.clusters,
     'dialogue_files': dialogue_files.load,
     'byol_imagenet2012': archives.load,
     'byol_celeb_a2': archives.load,

@@ -1,5 +1,6 @@
 """Sources whose classes are described in words, and whose images are features already."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from emcom_jax.data import pixels
 
 _CELL, _BLOCK, _ORIENTATIONS = 4, 2, 8  # Pixels, cells, and bins of half a circle.
 _AT_ONCE = 512  # Images.
+_SYLLABLES = [''.join(pair) for pair in itertools.product('bdfgklmnprstvz', 'aeiou')]
+_MOST_CLASSES = len(_SYLLABLES) ** 2 // 2  # As words of two syllables go, two for each class.
 
 
 def shapes_features(config: Any) -> types.Source:
@@ -45,6 +48,66 @@ def shapes_features(config: Any) -> types.Source:
         image_shape=None,
         descriptions=descriptions,
         map_shape=(side**2, _BLOCK**2 * _ORIENTATIONS),
+    )
+
+
+def clusters(config: Any) -> types.Source:
+    """Draws a world in which some classes are harder to tell apart than others: inputs [N, D]
+    float32, labels 'class', 'cluster' (that which a class looks like) and 'described' (that which
+    its description tells of).
+
+    Clusters have a centre, of deviation 1 in each of the D = `num_features` features, and
+    `cluster_sizes` classes, which deviate from it by `cluster_spread`; examples deviate from their
+    class by `feature_noise`. A class is described by two made-up words, one of its cluster and one
+    of its place in it. Classes are equally frequent.
+
+    With `cluster_permuted`, a control, each class has the description of another one, so that what
+    looks alike is no longer described alike.
+
+    Reads the keys `cluster_sizes, cluster_spread, cluster_permuted, num_features, feature_noise,
+    num_images, seed` of the data group; nothing is stored.
+
+    Raises:
+      ValueError: for a size or number that is out of range.
+    """
+    sizes, number = tuple(config.cluster_sizes), sum(config.cluster_sizes)
+    if min(sizes, default=0) < 1 or not 2 <= number <= _MOST_CLASSES:
+        raise ValueError(
+            f'data.cluster_sizes={sizes} must be at least 1 each, and from 2 to {_MOST_CLASSES:,} '
+            'classes together.'
+        )
+    if not config.num_features or config.num_features < 1:
+        raise ValueError(f'data.num_features={config.num_features} must be at least 1.')
+    for key in ('cluster_spread', 'feature_noise'):
+        if config[key] < 0:
+            raise ValueError(f'data.{key}={config[key]} must not be negative.')
+    if config.num_images < max(number, 8):
+        raise ValueError(f'data.num_images={config.num_images} must be at least {max(number, 8)}.')
+    rng = np.random.default_rng(config.seed)
+    cluster = np.repeat(np.arange(len(sizes)), sizes)
+    centres = rng.standard_normal((len(sizes), config.num_features))
+    means = centres[cluster]
+    means += config.cluster_spread * rng.standard_normal(means.shape)
+    order = rng.permutation(number)
+    told = order if config.cluster_permuted else np.arange(number)
+    place = np.arange(number) - np.searchsorted(cluster, cluster)
+    words = [''.join(pair) for pair in itertools.product(_SYLLABLES, repeat=2)]
+    splits = {}
+    for name, share in (('train', 1), ('valid', 8), ('test', 8)):
+        label = rng.permutation(np.resize(np.arange(number), config.num_images // share))
+        noise = config.feature_noise * rng.standard_normal((len(label), config.num_features))
+        labels = {'class': label, 'cluster': cluster[label], 'described': cluster[told[label]]}
+        splits[name] = types.Split(
+            (means[label] + noise).astype(np.float32),
+            {key: values.astype(np.int32) for key, values in labels.items()},
+        )
+    return types.Source(
+        'clusters',
+        splits,
+        {'class': number, 'cluster': len(sizes), 'described': len(sizes)},
+        class_descriptions=tuple(
+            f'a {words[len(sizes) + place[one]]} {words[cluster[one]]}' for one in told
+        ),
     )
 
 

@@ -177,7 +177,7 @@ def _mantel_p(
         order = rng.permutation(size)
         np.take(total, order, 0, rows, 'clip')  # Into the same memory each time.
         np.take(rows, order, 1, both, 'clip')
-        exceeding += _product(fixed, both) >= threshold
+        exceeding += int(_product(fixed, both) >= threshold)
     return float((1 + exceeding) / (1 + num_permutations))
 
 
