@@ -7,7 +7,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from emcom_datasets import shapes
 from emcom_datasets.shapes_drawing import render
-from emcom_jax.metrics.readability import contour_distance, decoded, make_reader, nearness
+from emcom_jax.metrics.readability import contour_distance, contour_excess, decoded, make_reader
 
 SIDE = 16
 CONFIG = shapes.ShapesConfig(num_images=384)
@@ -36,7 +36,7 @@ def test_outlines_lie_where_the_lines_of_the_scene_do():
     for row, outline in enumerate(drawn):
         scene = render(*shapes.scene(large, 'train', 2 * row), 128).astype(int)
         dark = (abs(scene - (35, 35, 45)) <= 2).all(axis=-1)  # As lines are, and some parts.
-        assert dark[outline == 0].mean() > 0.98 and (outline == 0).sum() > 200
+        assert dark[outline == 0].mean() > 0.95 and (outline == 0).sum() > 200
         assert dark[outline == 255].mean() < 0.3
 
 
@@ -94,22 +94,21 @@ def test_nothing_is_nowhere():
     assert np.isnan(contour_distance(line(3)[None], blank)).all()
 
 
-def test_nearness_tells_a_thing_from_its_class_and_a_class_from_others():
+def test_own_contours_are_nearer_than_those_of_the_class_if_the_thing_itself_is_drawn():
     columns = np.array([2, 4, 2, 4, 10, 12, 10, 12])
-    labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    labels = np.repeat([0, 1], 4)
     shown = np.stack([line(column) for column in columns])
-    found = nearness(shown, shown, labels)
-    assert set(found['own'] * SIDE) <= {0.0, -2.0} and found['own'].min() < 0
-    assert (found['class'] * SIDE <= -4).all()
-    # Of a class as such.
+    found = contour_excess(shown, shown, labels) * SIDE
+    assert set(found) <= {0.0, -2.0} and found.min() < 0
+    assert (contour_excess(shown, shown, labels, seed=1) * SIDE != found).any()
+    # A picture of the class as such, and one of another, by which the class can be told, too.
     typical = np.stack([line(3 + 8 * label) for label in labels])
-    found = nearness(typical, shown, labels)
-    np.testing.assert_allclose(found['own'], 0, atol=1e-12)
-    assert (found['class'] * SIDE <= -5).all()
-    # A code: the class is told, and nothing is like it.
-    found = nearness(typical[::-1], shown, labels)
-    assert (found['class'] * SIDE >= 5).all()
-    assert np.isnan(nearness(shown[3:5], shown[3:5], labels[3:5])['own']).all()
+    np.testing.assert_allclose(contour_excess(typical, shown, labels), 0, atol=1e-12)
+    code = typical[::-1]
+    means = [contour_excess(code, shown, labels, seed).mean() * SIDE for seed in range(100)]
+    assert abs(np.mean(means)) < 3 * np.std(means) / 10 < 0.3
+    alone = contour_excess(shown[3:6], shown[3:6], labels[3:6])
+    assert np.isnan(alone[0]) and not np.isnan(alone[1:]).any()
 
 
 # --- what can be told -----------------------------------------------------------------------------

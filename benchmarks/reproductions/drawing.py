@@ -70,7 +70,7 @@ def conclude(root: Path) -> tuple[Figure, str]:
 
     ceiling = drawings.of_outlines(conditions[_BASE])
     games = [line(name) for name in conditions]
-    games.append(['outlines themselves', '', '', *(f'{x:.3f}' for x in ceiling.values())])
+    games.append(['the outlines themselves', '', '', *(f'{x:.3f}' for x in ceiling.values())])
     games += [less(*(f'{game}, {loss}' for loss in reversed(LOSSES))) for game in GAMES]
     changes = [line(_BASE)]
     changes += [each for name in CHANGES for each in (line(name), less(name, _BASE))]

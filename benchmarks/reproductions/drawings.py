@@ -12,7 +12,7 @@ from benchmarks.reproductions import claim
 from emcom_datasets import shapes
 from emcom_datasets.shapes_classes import ATTRIBUTES
 from emcom_jax.metrics import records
-from emcom_jax.metrics.readability import decoded, make_reader, nearness
+from emcom_jax.metrics.readability import contour_excess, decoded, make_reader
 from emcom_jax.report.curves import COLORS
 from emcom_jax.report.sketches import Style, canvases, style_of
 from emcom_jax.runtime.files import read_json
@@ -20,8 +20,10 @@ from emcom_jax.runtime.run_directory import RunDirectory
 from emcom_jax.types import EvalRecord
 
 METRIC = 'accuracy@10'
-# What is read of the runs, apart from success; a reader of chance has 1 / 24.
-MEASURES = ('success', 'strangers', 'read', 'own contour', 'contour of the class')
+# What is measured: accuracy of listeners of one's own and of strangers; zero-shot accuracy of a
+# reader of outlines, by chance 1 / 24; how much nearer lines are to the outlines of what is drawn
+# (below 0) than to those of another example of its class, in hundredths of the side.
+MEASURES = ('success', 'strangers', 'read', 'own contour')
 # Columns of the label 'attributes' that are not parts.
 TOLD = ('family', 'colour', 'second colour', 'texture', 'size')
 
@@ -129,16 +131,11 @@ def drawn(run: Path, replica: int, split: str = 'test') -> Drawn:
 
 def measures(run: Path) -> dict[str, np.ndarray]:
     """`MEASURES` of each replica of a run, [R] each."""
-    config = RunDirectory(run).load_config()
-    world = shapes.ShapesConfig(config.data.image_size, config.data.num_images, config.data.seed)
-    width = _width(style_of(config.to_dict()))
+    outlines = _outlines_for(run)
     found = []
-    for replica in range(config.replicas):
+    for replica in range(RunDirectory(run).load_config().replicas):
         record, pictures, _ = drawn(run, replica)
-        classes = record.labels['class']
-        near = nearness(pictures, outlines(world, 'test', len(pictures), width), classes)
-        read = np.mean(_reader(world, width)(pictures) == classes)
-        found.append([read, np.nanmean(near['own']), np.nanmean(near['class'])])
+        found.append(_read(pictures, record.labels['class'], outlines))
     blocks = np.array(read_json(_strangers(run) / 'cross_play.json')['clean'][METRIC]['blocks'])
     own = np.diag(blocks)
     others = (blocks.sum(axis=1) - own) / (len(own) - 1)
@@ -147,17 +144,18 @@ def measures(run: Path) -> dict[str, np.ndarray]:
 
 def of_outlines(run: Path) -> dict[str, float]:
     """The measures of a drawer who draws the outlines themselves, on the data of a run."""
-    config = RunDirectory(run).load_config()
-    world = shapes.ShapesConfig(config.data.image_size, config.data.num_images, config.data.seed)
-    width = _width(style_of(config.to_dict()))
     record, pictures, _ = drawn(run, 0)
-    classes = record.labels['class']
-    shown = outlines(world, 'test', len(pictures), width)
-    near = nearness(shown, shown, classes)
-    read = np.mean(_reader(world, width)(shown) == classes)
-    return dict(
-        zip(MEASURES[2:], map(float, (read, near['own'].mean(), near['class'].mean())), strict=True)
-    )
+    outlines = _outlines_for(run)
+    shown = outlines.of('test', len(pictures))
+    values = _read(shown, record.labels['class'], outlines)
+    return dict(zip(MEASURES[2:], values, strict=True))
+
+
+def _read(pictures: np.ndarray, classes: np.ndarray, outlines: '_Outlines') -> list[float]:
+    """The last two of `MEASURES`, of pictures [N, H, W] of the examples of the split 'test'."""
+    excess = contour_excess(pictures, outlines.of('test', len(pictures)), classes)
+    read = np.mean(outlines.reader(pictures) == classes)
+    return [float(read), 100 * float(np.nanmean(excess))]
 
 
 def attributes(run: Path) -> dict[str, np.ndarray]:
@@ -186,23 +184,41 @@ def _halved(pictures: np.ndarray) -> np.ndarray:
     return pictures.reshape(count, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
 
 
+class _Outlines:
+    """Outlines of what a dataset shows, in lines of a width, and a reader of them."""
+
+    def __init__(self, side: int, num_images: int, seed: int, width: float):
+        """width: of lines, a share of the frame."""
+        self._world = shapes.ShapesConfig(side=side, num_images=num_images, seed=seed)
+        self._width = width
+
+    @functools.cache  # noqa: B019
+    def of(self, split: str, count: int) -> np.ndarray:
+        """Of the first so many examples of a split, [count, H, W] in [0, 1], black on white."""
+        return shapes.outlines(self._world, split, np.arange(count), self._width) / 255
+
+    @functools.cached_property
+    def reader(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Who has seen the outlines of half of the training split."""
+        count = self._world.num_images // 2
+        labels = [shapes.class_of('train', row // shapes.VIEWS) for row in range(count)]
+        return make_reader(self.of('train', count), np.array(labels))
+
+
+_make_outlines = functools.cache(_Outlines)
+
+
+def _outlines_for(run: Path) -> _Outlines:
+    """Those of the data of a run, in lines as wide as its strokes are where they have half of their
+    ink."""
+    config = RunDirectory(run).load_config()
+    data, style = config.data, style_of(config.to_dict())
+    return _make_outlines(data.image_size, data.num_images, data.seed, _width(style))
+
+
 def _width(style: Style) -> float:
-    """How wide a stroke is that has half its ink at the border, a share of the frame."""
+    """Of a stroke, a share of the frame: it is 2 sigma sqrt(ln 2) wide on a canvas of side 2."""
     return float((style.sigma2 * np.log(2)) ** 0.5)
-
-
-@functools.cache
-def outlines(world: shapes.ShapesConfig, split: str, count: int, width: float) -> np.ndarray:
-    """The outlines of the first so many examples, [count, H, W] in [0, 1], black on white."""
-    return shapes.outlines(world, split, np.arange(count), width) / 255
-
-
-@functools.cache
-def _reader(world: shapes.ShapesConfig, width: float) -> Callable[[np.ndarray], np.ndarray]:
-    """A reader of the outlines of half of the training split."""
-    count = world.num_images // 2
-    labels = np.array([shapes.class_of('train', row // shapes.VIEWS) for row in range(count)])
-    return make_reader(outlines(world, 'train', count, width), labels)
 
 
 # --- tables and pictures --------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from emcom_jax.agents.vision import Features, make_trunk
 from emcom_jax.types import Array, Guess, Message
 
 POINTS = {'line': 2, 'quadratic': 3, 'cubic': 4, 'catmull_rom': 4}  # That make a stroke.
+_SPREAD = hk.initializers.VarianceScaling(2.0, 'fan_in', 'normal')
 _COARSE, _PATCH = 16, 4  # Side of the canvas that is looked at while drawing, and of its patches.
 
 
@@ -122,13 +123,16 @@ def make_drawing(raw: Array, channel: ConfigDict, noise: Array | None) -> Messag
 
 class AtOnce(hk.Module):
     """Features -> MLP -> all strokes (the `SimpleLine` decoder of the published code, whose strokes
-    begin near the centre; here they begin anywhere)."""
+    begin near the centre and hardly depend on the image; here they begin anywhere, and what is seen
+    keeps its variance up to the strokes (He et al. 2015): listeners have something to go by)."""
 
     def __init__(self, sizes: tuple[int, ...], length: int, values: int, gates: bool):
         super().__init__(name='speaker')
         self._shape = (length, values)
-        self._mlp = hk.nets.MLP(tuple(sizes), activate_final=True, name='hidden')
-        self._strokes = hk.Linear(length * values, b_init=_scattered(gates, values), name='strokes')
+        self._mlp = hk.nets.MLP(tuple(sizes), _SPREAD, activate_final=True, name='hidden')
+        self._strokes = hk.Linear(
+            length * values, True, _SPREAD, _scattered(gates, values), name='strokes'
+        )
 
     def __call__(self, latent: Array) -> Array:
         """[B, D] -> [B, T, V]."""

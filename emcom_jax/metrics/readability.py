@@ -76,43 +76,31 @@ def _to(ink: np.ndarray, lines: np.ndarray) -> float:
     return float(np.average(distance_transform_edt(~there), weights=ink) / len(ink))
 
 
-def nearness(
+def contour_excess(
     drawings: np.ndarray, outlines: np.ndarray, labels: np.ndarray, seed: int = 0
-) -> dict[str, np.ndarray]:
-    """`contour_distance` of drawings to the outlines of what they are of, less that to others.
+) -> np.ndarray:
+    """`contour_distance` of drawings to the outlines of what they are of, less that to the outlines
+    of another example of the same class.
 
-    Of drawings that show how this thing stands here, the first is below 0; of drawings of a class
-    as such only the second. Of an arbitrary code neither is.
+    It is below 0 on average just if drawings show how this thing stands here. All that the drawings
+    of a class have in common, an arbitrary code or a picture of the class as such, leaves it at 0.
 
     Args:
       drawings: [N, H, W], of what `outlines` [N, H, W] show.
       labels: int [N], classes.
-      seed: draws the others, one for each.
+      seed: draws the other example of each.
 
     Returns:
-      'own', [N]: distance to one's own outline, less that to another example of the class; nan
-      where there is none. 'class', [N]: distance to another example of the class, less that to one
-      of another class.
+      [N], in sides of the picture; nan where there is no other example, or nothing is drawn.
     """
     chex.assert_rank([drawings, outlines, labels], [3, 3, 1])
     rng = np.random.default_rng(seed)
-    same = labels[:, None] == labels[None]
-    own = contour_distance(drawings, outlines)
-    mates = same & ~np.eye(len(labels), dtype=bool)
-    mate, other = (
-        np.where(
-            among.any(axis=1),
-            contour_distance(drawings, outlines[_one_of_each_row(among, rng)]),
-            np.nan,
-        )
-        for among in (mates, ~same)
-    )
-    return {'own': own - mate, 'class': mate - other}
-
-
-def _one_of_each_row(chosen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Of each row of bool [N, N], a column that is True, drawn; any, if none is."""
-    return np.argmax(chosen * (1 + rng.random(chosen.shape)), axis=1)
+    mates = (labels[:, None] == labels[None]) & ~np.eye(len(labels), dtype=bool)
+    # Of each row one of the columns that are True, drawn.
+    other = np.argmax(mates * (1 + rng.random(mates.shape)), axis=1)
+    apart = contour_distance(drawings, outlines[other])
+    own: np.ndarray = contour_distance(drawings, outlines)
+    return np.where(mates.any(axis=1), own - apart, np.nan)
 
 
 def decoded(
