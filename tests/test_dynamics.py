@@ -56,8 +56,8 @@ def test_students_are_the_drawn_who_do_not_teach(teacher, choose, optimizers, sk
 @pytest.mark.parametrize(('teacher', 'place'), [('best', np.nanargmax), ('worst', np.nanargmin)])
 def test_who_never_played_teaches_nobody_who_did(teacher, place, optimizers, skilled, weighted):
     update = jax.jit(imitation(optimizers, teacher=teacher, num_students=2))
-    # Of those who played, some have never been understood.
-    accuracy = np.array([0.0, np.nan, np.nan, 0.0, 0.5], np.float32)
+    # Nobody has been understood.
+    accuracy = np.array([0.0, np.nan, np.nan, 0.0, 0.0], np.float32)
     skilled = skilled._replace(speakers=skilled.speakers._replace(accuracy=jnp.array(accuracy)))
     for key in jax.random.split(KEY, 10):
         drawn = np.array(jax.random.permutation(key, 5)[:3])
