@@ -13,7 +13,7 @@ WEIGHTS = {'speaker.trunk.weights': 'weights.npz'}
 PAIRS = {'population.num_speakers': 2, 'population.num_listeners': 2}
 REFUSED = [
     # What is seen with, the changes, the last of which is refused, and what the sentence says.
-    ('shared', {'game.views': 'mirrored'}, 'same, augmented, viewpoint, same_class'),
+    ('shared', {'game.views': 'mirrored'}, 'same, viewpoint, same_class, augmented'),
     ('features', {'game.views': 'augmented'}, 'needs images, and tiny has features'),
     ('shared', {'evaluation.augment': True}, "no effect without game.views='augmented'"),
     *(

@@ -52,9 +52,10 @@ def sources(monkeypatch):
 
 # --- how often ------------------------------------------------------------------------------------
 
-# The small network has four convolutions; each has a gradient of its weights, and all but the first
-# one of its input.
-FORWARD, BACKWARD = 4, 4 + 3
+# Of the four convolutions of the small network two are made products of matrices, since images of
+# 16 pixels have become small there. Each of the others has a gradient of its weights, and all but
+# the first one of its input.
+FORWARD, BACKWARD = 2, 2 + 1
 
 
 def equations(program):
