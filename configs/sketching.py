@@ -32,8 +32,9 @@ from ml_collections import ConfigDict
 from emcom_jax import config as config_lib
 
 SMALL = {
-    'training_steps': 6_000,
+    'training_steps': 12_000,
     'data.name': 'shapes',
+    'data.num_images': 49_152,
     'data.batch_size': 100,
     'data.channels': 'plain',
     'game.name': 'sketching',
@@ -43,7 +44,9 @@ SMALL = {
     'channel.kind': 'drawing',
     'channel.vocab_size': 0,
     'channel.length': 20,
-    'channel.sigma2': 5e-3,
+    # Wide strokes first: those that are thin and in a wrong place tell nothing of where to go.
+    'channel.sigma2': 5e-2,
+    'channel.sigma2_end': 5e-3,
     'speaker.trunk.name': 'small_cnn',
     'speaker.trunk.width': 16,
     'speaker.head_sizes': (64, 256),
@@ -59,7 +62,7 @@ SMALL = {
     'optimizer.listener.learning_rate': 1e-3,
     'optimizer.shared.learning_rate': 1e-3,
     'population.updates_per_call': 1,
-    'evaluation.every': 500,
+    'evaluation.every': 1000,
     'evaluation.num_candidates': (10,),
     'evaluation.distractors': 'hard',
     'evaluation.batch_size': 256,
@@ -92,6 +95,7 @@ ROLES = ('speaker', 'listener', 'shared')
 PAPER = {
     'data.channels': 'imagenet',
     'channel.sigma2': 5e-4,
+    'channel.sigma2_end': None,
     'speaker.trunk.name': 'vgg16',
     'speaker.trunk.width': 64,
     'speaker.trunk.frozen': True,
@@ -129,6 +133,7 @@ VARIANTS = {
     },
     'photos': {
         'data.name': 'photos',
+        'data.num_images': 12_288,
         'game.together': 9,
         'data.batch_size': 99,
         'loss.listener.num_distractors': 8,

@@ -41,6 +41,7 @@ _TRUNK: dict[str, object] = {
     'evaluation.interventions': False,
 }
 _GAME: dict[str, object] = {
+    'data.num_images': 12_288,
     'training_steps': 2000,
     'replicas': 3,
     'random_seed': 1,
