@@ -122,7 +122,7 @@ VARIANTS = {
         'channel.vocab_size': 3,
         'speaker.hidden_size': 128,
         # Whoever is sure to go on never learns what to believe before the end.
-        'loss.listener.stop_entropy': 0.05,
+        'loss.listener.stop_entropy': 0.1,
         **_optimizers(learning_rate=3e-3),
         'evaluation.every': 0,  # The best would be that which talks longest.
     },
