@@ -17,7 +17,7 @@ referential game, ICLR 2018.
     one_way        the speaker hears no answers
     both_see       each of four agents sees half of the scene, speaks and listens
     community      three populations in a chain, of which only neighbours talk
-    clusters       32 classes, some of which are hard to tell apart; turns are short, and cost
+    clusters       32 classes, some of which are hard to tell apart, and short turns
 
 A speaker sees features of a scene, a listener has read descriptions of the classes, which withhold
 the noun. On the split 'ood' it chooses among descriptions of classes that nobody was trained on,
@@ -121,9 +121,8 @@ VARIANTS = {
         'channel.length': 8,
         'channel.vocab_size': 3,
         'speaker.hidden_size': 128,
-        'loss.speaker.length_cost': 0.05,
         # Whoever is sure to go on never learns what to believe before the end.
-        'loss.listener.stop_entropy': 0.05,
+        'loss.listener.stop_entropy': 0.1,
         **_optimizers(learning_rate=3e-3),
         'evaluation.every': 0,  # The best would be that which talks longest.
     },

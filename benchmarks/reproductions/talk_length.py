@@ -31,7 +31,10 @@ WORLDS = {
 }
 # What is hard for those who say all at once: in the bits of one of 8 turns, or in those of all.
 AT_ONCE = {'one turn': 3, 'one long turn': 24}
-LONG = '24 bits'  # Those who need no second turn, but have it.
+LONG = '24 bits'  # The first world, of those who need no second turn, but have it.
+# Who learns to talk and to stop at once stops too soon: all turns are played at first.
+ALL, START = 'all turns', f'cost {COSTS[-1]} from the start'
+PRICED_STEPS = 2000
 NEIGHBOURS = 15
 
 
@@ -54,74 +57,86 @@ class _Talks(NamedTuple):
 
 
 def runs(root: Path) -> dict[Path, list[str]]:
-    """In each world those who say all at once, and those who may stop, at each cost of a turn; in
-    the first, those too whose turns are long."""
+    """In each world those who say all at once; those who play all turns, and from there on may
+    stop, at each cost of a turn; in the first world, those too who had to pay from the start."""
     found = {}
-    for world, flags in WORLDS.items():
+    for world, flags in (WORLDS | {LONG: ['--config.channel.vocab_size=24']}).items():
         common = [RECIPE, f'--config.replicas={REPLICAS}', '--config.random_seed=1', *flags]
-        for name, bits in AT_ONCE.items():
+        alike = [
+            '--config.channel.variable_length=False',
+            '--config.loss.listener.stop_entropy=0.0',
+        ]
+        for name, bits in AT_ONCE.items() if world in WORLDS else ():
             found[_run(root, world, name)] = [
                 *common,
+                *alike,
                 f'--config.channel.vocab_size={bits}',
                 '--config.channel.length=1',
-                '--config.channel.variable_length=False',
-                '--config.loss.speaker.length_cost=0.0',
-                '--config.loss.listener.stop_entropy=0.0',
             ]
+        found[_run(root, world, ALL)] = [*common, *alike]
         for cost in COSTS:
-            flag = f'--config.loss.speaker.length_cost={cost}'
-            found[_run(root, world, f'cost {cost}')] = [*common, flag]
-            if world == 'clear':
-                long = [*common, flag, f'--config.channel.vocab_size={AT_ONCE["one long turn"]}']
-                found[_run(root, LONG, f'cost {cost}')] = long
-    return found
+            found[_run(root, world, _at(cost))] = [
+                *common,
+                f'--config.loss.speaker.length_cost={cost}',
+                f'--config.from_run={_run(root, world, ALL)}',
+                f'--config.training_steps={PRICED_STEPS}',
+            ]
+    start = [RECIPE, f'--config.replicas={REPLICAS}', '--config.random_seed=1']
+    steps = f'--config.training_steps={4000 + PRICED_STEPS}'
+    cost = f'--config.loss.speaker.length_cost={COSTS[-1]}'
+    return found | {_run(root, 'clear', START): [*start, steps, cost]}
 
 
 def conclude(root: Path) -> tuple[Figure, str]:
     """What a turn's cost does; length beside difficulty, over classes; both by size of cluster; and
     what is told in which turn."""
-    names = {world: (*AT_ONCE, *map(_at, COSTS)) for world in WORLDS} | {LONG: map(_at, COSTS)}
+    paid = [_at(cost) for cost in COSTS]
+    names = {world: (*AT_ONCE, ALL, *paid) for world in WORLDS} | {LONG: (ALL, *paid)}
+    names['clear'] += (START,)
     found = {
         world: {name: _read(_run(root, world, name)) for name in of} for world, of in names.items()
     }
     priced, related, by_size, by_turn = [], [], [], []
     for world, talks in found.items():
-        free = talks[_at(COSTS[0])]
-        for cost in COSTS:
-            these = talks[_at(cost)]
-            priced.append([world, cost])
-            for values, without in (
-                (these.turns.mean(axis=1), free.turns.mean(axis=1)),
-                (1 - these.wrong.mean(axis=1), 1 - free.wrong.mean(axis=1)),
-            ):
-                priced[-1] += [claim.mean(values), claim.difference(values, without)]
-            for what, values in (('told', these.told), ('known, bits', these.known)):
-                by_turn.append([world, cost, what, *map(claim.mean, values.T)])
+        free = talks[paid[0]]
+        for name in names[world]:
+            these = talks[name]
+            line = [claim.mean(these.turns.mean(axis=1)), claim.mean(1 - these.wrong.mean(axis=1))]
+            if name in paid[1:]:
+                line.append(claim.mean((these.turns - free.turns).mean(axis=1)))
+                line.append(claim.mean((free.wrong - these.wrong).mean(axis=1)))
+            priced.append([world, name, *line, *[''] * (4 - len(line))])
+            if name not in AT_ONCE:
+                for what, values in (('told', these.told), ('known, bits', these.known)):
+                    by_turn.append([world, name, what, *map(claim.mean, values.T)])
     for world in WORLDS:
         talks = found[world]
         hard = [talks[name].wrong.mean(axis=0) for name in AT_ONCE]
-        looks, said = talks['one turn'].looks, talks['one turn'].said
-        for cost in COSTS:
-            turns = talks[_at(cost)].turns
-            rhos = [claim.mean(_rho(turns, other)) for other in (*hard, looks, said)]
+        looks, said = talks[ALL].looks, talks[ALL].said
+        for name in names[world][3:]:
+            turns = talks[name].turns
             together = turns.mean(axis=0)
-            known = np.ptp(together) > 0
-            rhos.append(claim.correlation(together, hard[1]) if known else 'all alike')
-            related.append([world, cost, *rhos])
+            related.append([
+                world,
+                name,
+                *(claim.mean(_rho(turns, other)) for other in (*hard, looks, said)),
+                claim.correlation(together, hard[1]) if np.ptp(together) > 0 else 'all alike',
+            ])  # fmt: skip
         for place, size in enumerate(np.unique(looks)):
-            columns = [talks[name].wrong for name in AT_ONCE]
-            columns += [of for c in COSTS for of in (talks[_at(c)].turns, talks[_at(c)].wrong)]
+            columns = [talks[name].wrong for name in (*AT_ONCE, ALL)]
+            columns += [of for name in paid for of in (talks[name].turns, talks[name].wrong)]
             by_size.append([world, size])
             by_size[-1] += [claim.mean(_by(values, looks)[:, place]) for values in columns]
     once = [f'wrong, {name}' for name in AT_ONCE]
-    each = [f'{what}, {_at(cost)}' for cost in COSTS for what in ('turns', 'wrong')]
+    each = [f'{what}, {name}' for name in paid for what in ('turns', 'wrong')]
     sizes = ['size of cluster, by looks', 'by description', f'seeds together, {once[1]}']
-    last = range(1, these.known.shape[1] + 1)
+    last = range(1, free.known.shape[1] + 1)
+    less = ['turns less cost 0', 'accuracy less cost 0']
     text = '\n\n'.join([
-        claim.table(['world', 'cost', 'turns', 'less cost 0', 'accuracy', 'less cost 0'], priced),
-        claim.table(['Spearman of turns with', 'cost', *once, *sizes], related),
-        claim.table(['world', 'size of cluster', *once, *each], by_size),
-        claim.table(['until turn', 'cost', 'what', *last], by_turn),
+        claim.table(['world', 'agents', 'turns', 'accuracy', *less], priced),
+        claim.table(['Spearman of turns', 'agents', *once, *sizes], related),
+        claim.table(['world', 'size of cluster', *once, f'wrong, {ALL}', *each], by_size),
+        claim.table(['until turn', 'agents', 'what', *last], by_turn),
     ])  # fmt: skip
     return _draw(found), text
 
@@ -143,9 +158,9 @@ def _draw(found: dict[str, dict[str, _Talks]]) -> Figure:
         ax.set_xticks(np.unique(talks.looks), np.unique(talks.looks))
         ax.set_xlabel('classes that look alike', fontsize=8)
     for ax, world, bits in ((panels[-2], 'clear', 3), (panels[-1], LONG, 24)):
-        for cost in COSTS:
-            told = found[world][_at(cost)].told
-            claim.line(ax, 1 + np.arange(told.shape[1]), told, _at(cost))
+        for name in (ALL, *map(_at, COSTS)):
+            told = found[world][name].told
+            claim.line(ax, 1 + np.arange(told.shape[1]), told, name)
         claim.style(ax, f'guessed from what was said, {bits} bits')
         ax.set_xlabel('until turn', fontsize=8)
     for ax in panels:
