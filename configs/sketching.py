@@ -25,6 +25,9 @@ Weights of VGG16 come from a file of torchvision's, of ImageNet or of Stylized-I
 
 or from a run: a trunk that the discrimination game or SimCLR has trained. Without any it is random.
 Caltech-101 and CelebA are read from --config.data.path, a folder of class folders.
+
+Expected without a variant: after 12,000 steps, about nine minutes on two CPU cores (and two more to
+draw the scenes, once), 0.96 of the drawings of unseen scenes are understood among 10 candidates.
 """
 
 from ml_collections import ConfigDict
